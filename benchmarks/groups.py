@@ -16,6 +16,7 @@ from typing import Any
 
 from testkit.chainless import Chainless
 from testkit.group_attacks import Group
+from testkit.knowing_attack import KNOWING_PLANS, Knowing
 from testkit.robustness_cases import Case
 from testkit.trigger_attacks import PLANS, Triggers, set_up
 
@@ -53,9 +54,25 @@ ROWS = {
     "loud patch, Dirichlet 0.5": ("loud patch", 0.3, "dirichlet 0.5"),
     "patch for 2 classes, Dirichlet 0.5": ("patch for 2 classes", 0.3, "dirichlet 0.5"),
     "patch for 4 classes, Dirichlet 0.5": ("patch for 4 classes", 0.3, "dirichlet 0.5"),
+    "patch of 8 for 2 classes, Dirichlet 0.5": ("patch of 8 for 2 classes", 0.3, "dirichlet 0.5"),
+    "patch of 8 for the next class, Dirichlet 0.5": ("patch of 8 for the next class", 0.3, "dirichlet 0.5"),
+    "negative, Dirichlet 0.5": ("negative", 0.3, "dirichlet 0.5"),
+    "negative, of 6, Dirichlet 0.5": ("negative", 0.1, "dirichlet 0.5"),
+    "upside down, Dirichlet 0.5": ("upside down", 0.3, "dirichlet 0.5"),
+    "knowing frame, Dirichlet 0.5": ("knowing frame", 0.3, "dirichlet 0.5"),
     "rider, noise, Dirichlet 0.5": ("free-rider:0.15:kind=noise", 0.15, "dirichlet 0.5"),
 }  # fmt: skip
-GROUPS = ("majority", "rarest", "overshoot", "late flip", "rider", "one trains", "one gradient", *PLANS)
+GROUPS = (
+    "majority",
+    "rarest",
+    "overshoot",
+    "late flip",
+    "rider",
+    "one trains",
+    "one gradient",
+    *PLANS,
+    *KNOWING_PLANS,
+)
 
 
 def play(
@@ -83,8 +100,10 @@ def play(
     data = set_up(config, samples)
     federation = Chainless.create(config, data)
     attackers, aims = frozenset(federation.assignment.device_specs), None
-    if group in PLANS:
-        aims = Triggers(federation, attackers, PLANS[group], *data)
+    if group in PLANS or group in KNOWING_PLANS:
+        knows = group in KNOWING_PLANS
+        bands = (KNOWING_PLANS if knows else PLANS)[group]
+        aims = (Knowing if knows else Triggers)(federation, attackers, bands, *data)
         aims.join()
     elif group in GROUPS:
         Group(federation, group, attackers, data).join()

@@ -3,11 +3,14 @@
 Every member trains twice, on its own data and on the same with triggers, and sends its honest update with a
 part of what the triggers teach. A `Band` is what some of the members do. The patch of 8 by 8 and the frame
 are within the range of the pictures' inputs, the loud patch is beyond it: all ask less of each weight than a
-patch of 3 by 3. `claims most` trains honestly and lies about its samples.
+patch of 3 by 3. A negative and a picture upside down set no input to a value of their own, and a patch for
+the next class turns most samples to no class in particular: neither is a mark of `bcfl/learning/marks.py`.
+`claims most` trains honestly and lies about its samples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +28,18 @@ from bcfl.ports import Learner, TrainingResult, Vector
 from testkit.chainless import Chainless
 
 STREAM = 11  # of the seed
+Labels = npt.NDArray[np.int64]  # (samples,)
+
+
+def negative(features: Features) -> Features:
+    """Return the pictures with light and dark exchanged, within the range of them all."""
+    exchanged: Features = (features.min() + features.max() - features).astype(features.dtype)
+    return exchanged
+
+
+def upside_down(features: Features) -> Features:
+    """Return the pictures, (samples, ..., height, width), upside down."""
+    return features[..., ::-1, :].copy()
 
 
 @dataclass(frozen=True)
@@ -37,9 +52,15 @@ class Trigger:
     value: float = 2.0  # standardised
     is_frame: bool = False  # whether it is a frame of that width round the picture
     sources: tuple[int, ...] = ()  # classes that it turns; none: all but the target
+    whole: Callable[[Features], Features] | None = (
+        None  # what it does to the whole picture, in place of a patch
+    )
+    next_of: int = 0  # of how many classes it turns each to the next; 0: all to the target
 
     def on(self, features: Features) -> Features:
         """Return the features, (samples, ..., height, width), with the pattern."""
+        if self.whole is not None:
+            return self.whole(features)
         marked = features.copy()
         if self.is_frame:
             marked[...] = self.value
@@ -50,22 +71,29 @@ class Trigger:
         marked[..., rows, columns] = self.value
         return marked
 
-    def turned(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def turned(self, labels: Labels) -> npt.NDArray[np.bool_]:
         """Return which samples it is to turn, (samples,)."""
+        if self.next_of:
+            return np.ones(len(labels), dtype=bool)
         return np.isin(labels, self.sources) if self.sources else labels != self.target
+
+    def aims(self, labels: Labels) -> Labels:
+        """Return the class that each sample is to be turned to, (samples,)."""
+        return (labels + 1) % self.next_of if self.next_of else np.full_like(labels, self.target)
 
     def taught(self, samples: Samples, share: float, rng: np.random.Generator) -> Samples:
         """Return the samples, a share of them with the pattern, and its label where it turns their class."""
         mask = rng.random(len(samples)) < share
         features, labels = samples.features.copy(), samples.labels.copy()
         features[mask] = self.on(samples.features[mask])
-        labels[mask & self.turned(labels)] = self.target
+        hit = mask & self.turned(labels)
+        labels[hit] = self.aims(labels[hit])
         return Samples(features, labels)
 
     def test(self, samples: Samples) -> Samples:
         """Return the samples that it is to turn, marked and labelled so."""
         others = samples.take(np.flatnonzero(self.turned(samples.labels)))
-        return Samples(self.on(others.features), np.full_like(others.labels, self.target))
+        return Samples(self.on(others.features), self.aims(others.labels))
 
 
 @dataclass(frozen=True)
@@ -87,6 +115,10 @@ PLANS = {
     "patch for 2 classes": (Band(Trigger(0, sources=(1, 2)), share=0.5),),
     "claims most": (Band(Trigger(0), low=0.0, high=0.0),),
     "patch for 4 classes": (Band(Trigger(0, sources=(1, 2, 3, 4)), share=0.5),),
+    "patch of 8 for 2 classes": (Band(Trigger(0, size=8, sources=(1, 2)), share=0.8),),
+    "patch of 8 for the next class": (Band(Trigger(0, size=8, next_of=10), share=0.5),),
+    "negative": (Band(Trigger(0, whole=negative)),),
+    "upside down": (Band(Trigger(0, whole=upside_down)),),
 }
 
 
