@@ -87,15 +87,23 @@ def check(
 
 
 def blamed(history: History, current: Round, submissions: Sequence[Submission]) -> Mask:
-    """Return whose device the miners left out as `quality` in one of the last rounds, (submissions,)."""
+    """Return whose device two thirds of the weight called `quality` not long ago, (submissions,).
+
+    Half and a little more leave an update out, but are not remembered: a few that vote so on everybody need
+    the error of one more.
+    """
     devices = set[int]()
     for number in history.numbers_before(current.number, MEMORY):
         earlier = history.rounds[number]
-        devices |= {
-            item.update.device
-            for item in earlier.submissions
-            if earlier.levels is not None and earlier.verdict(item.position) is Verdict.QUALITY
-        }
+        if earlier.levels is None:
+            continue
+        whole = sum(vote.voter.weight for vote in earlier.votes)
+        for item in earlier.submissions:
+            found = [
+                vote for vote in earlier.votes if vote.opening.verdicts[item.position] is Verdict.QUALITY
+            ]
+            if found and 3 * sum(vote.voter.weight for vote in found) >= 2 * whole:
+                devices.add(item.update.device)
     return np.array([item.update.device in devices for item in submissions], dtype=bool)
 
 

@@ -183,37 +183,38 @@ def test_who_was_left_out_not_long_ago_needs_no_mark_to_work() -> None:
     assert mark_slope.check(rows, norms, ALONE, mask, nothing, nothing, ~mask).passed.all()
 
 
-def left_out(number: int, **reasons: Verdict) -> Any:
-    """Return a round of the devices 0 to 3 with the verdicts that some got; the others are accepted."""
-    verdicts = [reasons.get(f"device_{index}", Verdict.ACCEPTED) for index in range(4)]
-    return SimpleNamespace(
-        number=number,
-        submissions=[SimpleNamespace(position=i, update=SimpleNamespace(device=i)) for i in range(4)],
-        levels=[int(verdict is Verdict.ACCEPTED) for verdict in verdicts],
-        verdict=lambda position: verdicts[position],
-    )
+def voted(number: int, *ballots: tuple[int, set[int]]) -> Any:
+    """Return a round of the devices 0 to 3; a ballot is a weight, and whom it calls `quality`."""
+    votes = [
+        SimpleNamespace(
+            voter=SimpleNamespace(weight=weight),
+            opening=SimpleNamespace(
+                verdicts=[Verdict.QUALITY if i in devices else Verdict.OUTLIER for i in range(4)]
+            ),
+        )
+        for weight, devices in ballots
+    ]
+    items = [SimpleNamespace(position=i, update=SimpleNamespace(device=i)) for i in range(4)]
+    return SimpleNamespace(number=number, submissions=items, levels=[0] * 4, votes=votes)
 
 
-def test_only_quality_in_the_last_rounds_is_remembered() -> None:
+def test_what_two_thirds_have_found_in_the_last_rounds_is_remembered() -> None:
     memory = mark_slope.MEMORY
     rounds = [
-        left_out(1, device_0=Verdict.QUALITY),
-        left_out(2, device_1=Verdict.QUALITY, device_2=Verdict.OUTLIER),
-        *(left_out(number) for number in range(3, memory + 3)),
+        voted(1, (2, {0, 1}), (1, {0, 2, 3})),  # two of three; all; one
+        voted(2, (1, {1}), (1, {1}), (1, set())),
+        voted(3, (3, {2}), (2, {3})),  # three of five leave an update out, and are not enough
+        *(voted(number) for number in range(4, memory + 3)),
     ]
-    rounds[3].levels = None  # void: nobody was judged
-    rounds[3].verdict = lambda _: Verdict.QUALITY
+    void = voted(4, (1, {3}))
+    void.levels = None
+    rounds[3] = void
     history: Any = History(1, rounds={each.number: each for each in rounds})
-    expected = {
-        2: [True, False],
-        memory + 1: [True, True],
-        memory + 2: [False, True],
-        memory + 3: [False] * 2,
-    }
+    expected = {2: [0, 1], memory + 1: [0, 1], memory + 2: [1], memory + 3: []}
     for number, blamed in expected.items():
         current: Any = SimpleNamespace(number=number)
         mask = mark_slope.blamed(history, current, rounds[0].submissions)
-        assert mask.tolist() == [*blamed, False, False], number
+        assert np.flatnonzero(mask).tolist() == blamed, number
 
 
 def always(share: float, *_: object) -> float:
