@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bcfl.learning import Split, Task
 from testkit.chainless import Chainless
 from testkit.group_attacks import Group
 from testkit.knowing_attack import KNOWING_PLANS, Knowing
@@ -99,14 +100,8 @@ def play(
     start = time.process_time()
     data = set_up(config, samples)
     federation = Chainless.create(config, data)
-    attackers, aims = frozenset(federation.assignment.device_specs), None
-    if group in PLANS or group in KNOWING_PLANS:
-        knows = group in KNOWING_PLANS
-        bands = (KNOWING_PLANS if knows else PLANS)[group]
-        aims = (Knowing if knows else Triggers)(federation, attackers, bands, *data)
-        aims.join()
-    elif group in GROUPS:
-        Group(federation, group, attackers, data).join()
+    attackers = frozenset(federation.assignment.device_specs)
+    aims = join(federation, group, attackers, data)
     outcomes, gains = [], list[float]()
     for _ in range(rounds):
         outcomes.append(federation.play_round())
@@ -136,6 +131,21 @@ def play(
         "gains": [round(gain, 2) for gain in gains],
         "reasons": dict(reasons), "seconds": round(time.process_time() - start, 1),
     }  # fmt: skip
+
+
+def join(
+    federation: Chainless, group: str, attackers: frozenset[int], data: tuple[Task, Split]
+) -> Triggers | None:
+    """Have a group's members attack; return their triggers, if it has any."""
+    knows = group in KNOWING_PLANS
+    if knows or group in PLANS:
+        bands = (KNOWING_PLANS if knows else PLANS)[group]
+        aims = (Knowing if knows else Triggers)(federation, attackers, bands, *data)
+        aims.join()
+        return aims
+    if group in GROUPS:
+        Group(federation, group, attackers, data).join()
+    return None
 
 
 def gain_of(federation: Chainless, attackers: frozenset[int]) -> list[float]:
