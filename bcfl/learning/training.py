@@ -313,7 +313,7 @@ class TorchLearner:
             return shares.astype(np.float32)
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
-        """Return for three marks gradients of marked and of plain inputs, (2 * marks, parameters)."""
+        """Return for two or three marks gradients of marked and of plain inputs, (2 * marks, parameters)."""
         rows, plains = list[Vector](), dict[int, Vector]()
         with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
             if (batch := self._markable(samples)) is not None:

@@ -145,6 +145,20 @@ def test_a_large_patch_that_asks_little_of_each_input_is_found_where_large_marks
     assert min(by_small, by_large) > 0
 
 
+def test_of_few_inputs_there_is_no_large_mark() -> None:
+    """Of the 64 of digits it would be seven: that works on honest models of few samples."""
+    task, (held, others) = BUILT_IN["digits"], np.split(np.arange(200), 2)
+    data = task.dataset().train
+    miner = held_out(task, data.take(held))
+    without, suspect = (
+        TorchLearner(task, data.take(some), None, 1).train(initial_model(task, 0), 1).vector
+        for some in (others, others[:20])
+    )
+    assert miner.mark_slopes(without, suspect, 100).shape[0] == 4
+    small, wide = (miner.marks(without, suspect[None], MarkSearch(100, wide=wide)) for wide in (False, True))
+    assert np.array_equal(small, wide)
+
+
 def test_of_which_classes_a_share_is() -> None:
     labels = np.arange(10).repeat(10)
     members = labels == np.arange(10)[:, None]
