@@ -63,6 +63,7 @@ class MarkSearch:
     turned: int = 0  # of so many other classes, those that are turned most; 0: of the half turned least
     known: bool = True  # of what a model gets right unmarked; else of what it takes for another class then
     wide: bool = False  # whether large marks are tried too
+    needs_wide: bool = False  # nothing where inputs are too few for a large mark
 
 
 class Learner(Protocol):

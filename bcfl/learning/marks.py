@@ -47,6 +47,8 @@ def shares(
     back to the inputs.
     """
     without, suspects = models
+    if search.needs_wide and features[0].numel() < MANY_INPUTS:
+        return np.zeros(0)
     sizes = STAMPS if search.wide else STAMPS[:1]
     found = _find(load, features, labels, (without, suspects[0]), search.tries, sizes, seed)
     if not found:

@@ -80,6 +80,7 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
     median = median_of(updates, among)
     shares, wide = np.zeros((len(updates), 2)), np.zeros(len(updates))
     search = MarkSearch(count, mark.class_count(len(places)))
+    wide_search = replace(search, known=False, wide=True, needs_wide=True)
     for place in places.tolist():
         without, suspects = mark.vectors(updates[place], few.contributions[place], median)
         share = marks(without, suspects, search)
@@ -87,7 +88,8 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
             return ()
         shares[place] = share
         if len(places) < MIN_CROWD:
-            wide[place] = marks(without, suspects[:1], replace(search, known=False, wide=True))[0]
+            large = marks(without, suspects[:1], wide_search)
+            wide[place] = large.max(initial=0.0)
     scores = mark.check(shares, among, few.is_first, few.has_noise)
     if len(places) >= MIN_CROWD:
         return scores

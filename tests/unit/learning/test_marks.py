@@ -157,6 +157,7 @@ def test_of_few_inputs_there_is_no_large_mark() -> None:
     assert miner.mark_slopes(without, suspect, 100).shape[0] == 4
     small, wide = (miner.marks(without, suspect[None], MarkSearch(100, wide=wide)) for wide in (False, True))
     assert np.array_equal(small, wide)
+    assert miner.marks(without, suspect[None], MarkSearch(100, wide=True, needs_wide=True)).shape == (0,)
 
 
 def test_of_which_classes_a_share_is() -> None:

@@ -170,7 +170,7 @@ def test_large_marks_are_tried_on_each_of_fewer_than_a_crowd(count: int, out: li
     updates[2] += trigger
 
     def marks(_: np.ndarray, suspects: np.ndarray, search: MarkSearch) -> np.ndarray:
-        works = search.wide and not search.known and suspects[0][0] > 3
+        works = search.needs_wide and search.wide and not search.known and suspects[0][0] > 3
         return np.array([float(works)] * len(suspects), np.float32)
 
     miner = replace(reference(), marks=marks)
