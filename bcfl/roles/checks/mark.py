@@ -30,7 +30,7 @@ MOST = 0.6  # that it may turn in any case: honest devices of skewed data have 0
 FIRST = 0.8  # of an untrained model: whatever is learned first makes marks work
 MARGIN = 0.2  # with noise: above what a mark turns on the update in the middle; honest ones have 0.15
 WIDE_LEAST, WIDE_MOST = 0.6, 0.93  # that a large mark may turn, held between: honest ones have up to 0.86
-WIDE_BLAMED = 0.7
+WIDE_BLAMED = 0.7  # at most, for who is remembered: on even data a patch of 8 by 8 has 0.75 and more
 WIDE_FIRST = 0.95  # of an untrained model: honest devices have up to 0.92 there, a patch of 8 by 8 0.97
 WIDE_SPREAD = 4.0  # robust deviations of the lower half above the median
 BEFORE = 0.35  # by what is in the model from earlier rounds alone; honest devices with two classes have 0.3
@@ -75,7 +75,7 @@ def check_wide(shares: Values, among: Mask, blamed: Mask, is_first: bool, has_no
 
     They are of what is not taken for the mark's class unmarked. Large marks work on honest updates of skewed
     data too: the bound follows the lower half of those that keep to it, and half of all are never beyond it.
-    For those `blamed`, (updates,), who were left out not long ago, it is no higher than `WIDE_BLAMED`.
+    For those `blamed`, (updates,), as `mark_slope.blamed` has them, it is no higher than `WIDE_BLAMED`.
     """
     usual, maximum, strict = np.array(among), 1.0, 1.0 if has_noise else WIDE_BLAMED
     while usual.any():

@@ -88,7 +88,7 @@ class CheckInputs:
     earlier_sketches: Matrix | None = None
     contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
     has_noise: bool = False  # whether the terms ask devices for it
-    blamed: Mask | None = None  # whose device was left out as `quality` not long ago
+    blamed: Mask | None = None  # whose device is remembered, see `mark_slope.blamed`
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class _Pipeline:
             outliers.append(self._narrow(clusters_apart))
         if self.is_few:
             self._judge_few()
-        if checks.quality:
+        if checks.quality and not (self.is_few and self.inputs.has_noise):
             self._judge_marks()
         if checks.quality:
             self._weigh()

@@ -237,9 +237,11 @@ def pulled(pulls: np.ndarray) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-def judged(rows: np.ndarray, miner: Reference) -> tuple[Verdict, ...]:
+def judged(rows: np.ndarray, miner: Reference, has_noise: bool = False) -> tuple[Verdict, ...]:
     count = len(rows)
-    inputs = CheckInputs(rows, np.full(count, 10.0), list(range(count)), np.ones(count, bool))
+    inputs = CheckInputs(
+        rows, np.full(count, 10.0), list(range(count)), np.ones(count, bool), has_noise=has_noise
+    )
     return judge(inputs, miner, Checks(clusters=False, direction=False)).verdicts
 
 
@@ -267,6 +269,8 @@ def test_a_round_of_many_is_asked_for_marks_of_its_mean_against_its_median() -> 
     assert len(asked) == 2
     judged(updates(MIN_CROWD - 1, 2), alone)
     assert len(asked) == 2
+    judged(updates(MIN_CROWD, 2), alone, has_noise=True)
+    assert len(asked) == 2, "noise makes marks work on few updates, whoever sends them"
 
 
 def test_a_learner_whose_inputs_cannot_be_marked_accuses_nobody() -> None:
