@@ -101,6 +101,14 @@ class Learner(Protocol):
         """
         ...
 
+    def class_slopes(self, model: Vector, samples: int) -> Matrix:
+        """Return gradients of the loss of `model`, (parameters,), by class, (classes, parameters).
+
+        Of at most so many held-out samples, of each class its share; many classes are taken together, and
+        where labels are no classes, samples with labels alike. No rows without gradients.
+        """
+        ...
+
     def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
         """Return how often a mark on the inputs works on each suspect and not on `without`, (suspects,).
 

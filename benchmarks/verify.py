@@ -68,6 +68,7 @@ def judge(
         mark_slopes=lambda without, delta, samples: miner.mark_slopes(
             (model + without).astype(np.float32), (model + delta).astype(np.float32), samples
         ),
+        class_slopes=lambda samples: miner.class_slopes(model, samples),
     )
     inputs = pipeline.CheckInputs(
         updates, np.full(count, 1.0), devices, np.ones(count, bool),

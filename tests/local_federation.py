@@ -71,6 +71,9 @@ class Quadratic:
     def losses(self, model: Vector, samples: int) -> Vector:
         return np.full(samples, self.evaluate(model).loss, np.float32)
 
+    def class_slopes(self, *_: object) -> Matrix:
+        return np.zeros((0, len(self.optimum)), np.float32)
+
     def marks(self, *_: object) -> Vector:
         return np.zeros(0, np.float32)
 

@@ -63,6 +63,10 @@ class LearnerProxy:
         """Return losses on pieces of the held-out data, (pieces,), as the honest learner does."""
         return self.honest.losses(model, samples)
 
+    def class_slopes(self, model: Vector, samples: int) -> ports.Matrix:
+        """Return gradients by class, (classes, parameters), as the honest learner does."""
+        return self.honest.class_slopes(model, samples)
+
     def marks(self, without: Vector, suspects: ports.Matrix, search: ports.MarkSearch) -> Vector:
         """Return how often marks work, (suspects,), as the honest learner does."""
         return self.honest.marks(without, suspects, search)

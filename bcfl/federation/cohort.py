@@ -105,6 +105,11 @@ class PooledLearner:
         vector: Vector = self._call("losses", model, samples)
         return vector
 
+    def class_slopes(self, model: Vector, samples: int) -> Matrix:
+        """Return gradients of `model`, (parameters,), by class, (classes, parameters)."""
+        matrix: Matrix = self._call("class_slopes", model, samples)
+        return matrix
+
     def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
         """Return how often marks work on each suspect and not on `without`, (suspects,)."""
         vector: Vector = self._call("marks", without, suspects, search)

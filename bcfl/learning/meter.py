@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bcfl.errors import ConfigError, one_line
 from bcfl.learning.metrics import Mean
-from bcfl.learning.tasks import Task
+from bcfl.learning.tasks import Task, cross_entropy
 from bcfl.ports import Evaluation
+
+PIECE = 8  # samples whose loss is taken together where the task's own loss gives but means
 
 
 class MetricError(ConfigError):
@@ -66,3 +69,15 @@ class Meter:
             raise MetricError(f"{text}: {error}") from error
         except (Exception, SystemExit) as error:
             raise MetricError(f"{text} failed: {one_line(error)}") from error
+
+
+def losses_of(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the losses of a batch, (pieces,)."""
+    if task.loss is cross_entropy:
+        losses = functional.cross_entropy(outputs, labels, reduction="none")
+        return losses.reshape(len(labels), -1).mean(dim=1)
+    if len(outputs) != len(labels):
+        return task.loss(outputs, labels).reshape(1)
+    starts = range(0, len(labels), PIECE)
+    spans = [slice(start, start + PIECE) for start in starts]
+    return torch.stack([task.loss(outputs[span], labels[span]) for span in spans])

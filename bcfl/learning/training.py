@@ -6,7 +6,7 @@ an accelerator the outcome may differ from machine to machine, and the time is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bcfl.errors import ConfigError, own_code
 from bcfl.learning import loops, marks, private
@@ -25,17 +24,17 @@ from bcfl.learning.context import FitContext
 from bcfl.learning.datasets import Samples
 from bcfl.learning.flat import FlatModule, layout_of, trained_of
 from bcfl.learning.loading import Batch, Loaded, load, pieces
-from bcfl.learning.meter import Meter
+from bcfl.learning.meter import PIECE, Meter, losses_of
 from bcfl.learning.own import FIRST_ROUND, OwnTensors, Records
 from bcfl.learning.partitions import Split
-from bcfl.learning.tasks import Task, cross_entropy
+from bcfl.learning.tasks import Task
 from bcfl.learning.weights import load_weights
 from bcfl.ports import Evaluation, MarkSearch, Matrix, Slopes, TrainingResult, Vector
 from bcfl.protocol.types import Layout
 from bcfl.renamed import former_names
 
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
-PIECE = 8  # samples whose loss is taken together where the task's own loss gives but means
+CLASS_ROWS = 16  # gradients by class at the most
 WARM_UP_STEPS = 4
 FIXED_SEED = 0  # for what a module draws at random outside its vector: the same for every party
 
@@ -271,20 +270,37 @@ class TorchLearner:
         Each part has its share of every class, and no part is empty: few samples make fewer rows. A gradient
         is zero for what is not trained. Raises ConfigError when the task's own code fails.
         """
-        data, device = load(self._spread(samples)), self._bench.device
+        data = load(self._spread(samples))
         count = min(parts, len(data))
-        total = torch.zeros((count, len(self._flat.gradient)), device=device)
-        whole = 0.0
+        loss, rows = self._gradients(model, [data.every(part, count) for part in range(count)])
+        return Slopes(loss, rows, len(data))
+
+    def class_slopes(self, model: Vector, samples: int) -> Matrix:
+        """Return gradients of the loss of `model`, (parameters,), by class, (classes, parameters).
+
+        Of more than `CLASS_ROWS` classes several are one row. Raises ConfigError when the task's code fails.
+        """
+        chosen = self._spread(samples)
+        if chosen is None:
+            return np.zeros((0, len(model)), np.float32)
+        kinds, places = np.unique(chosen.strata, return_inverse=True)
+        rows = places * min(len(kinds), CLASS_ROWS) // len(kinds)
+        parts = [load(chosen.take(np.flatnonzero(rows == row))) for row in np.unique(rows)]
+        return self._gradients(model, parts)[1]
+
+    def _gradients(self, model: Vector, parts: Sequence[Loaded]) -> tuple[float, Matrix]:
+        """Return the loss of `model`, (parameters,), on all parts, and its gradients, (parts, parameters)."""
+        device, whole, samples = self._bench.device, 0.0, sum(map(len, parts))
+        total = torch.zeros((len(parts), len(self._flat.gradient)), device=device)
         self._load(model)
         with self._bench.guarded(), self._judging(), isolated(self._seed, device):
             self._flat.module.eval()
-            for part in range(count):
-                own = data.every(part, count)
-                for batch, batch_labels in self._pieces(own):
+            for row, part in zip(total, parts, strict=True):
+                for batch, batch_labels in self._pieces(part):
                     loss = self._task.loss(self._flat.module(batch), batch_labels)
-                    total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / len(own))
+                    row.add_(self._flat.backward(loss), alpha=len(batch_labels) / len(part))
                     whole += float(loss.detach()) * len(batch_labels)
-        return Slopes(whole / max(len(data), 1), self._flat.by_entry(total), len(data))
+        return whole / max(samples, 1), self._flat.by_entry(total)
 
     def losses(self, model: Vector, samples: int) -> Vector:
         """Return losses of `model`, (parameters,), on at most so many held-out samples, (pieces,).
@@ -301,7 +317,7 @@ class TorchLearner:
         ):
             self._flat.module.eval()
             for features, labels in self._pieces(load(self._some(samples))):
-                losses.append(_losses(self._task, self._flat.module(features), labels))
+                losses.append(losses_of(self._task, self._flat.module(features), labels))
         return np.zeros(0, np.float32) if not losses else torch.cat(losses).float().cpu().numpy()
 
     def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
@@ -361,18 +377,6 @@ class TorchLearner:
     def _judging(self) -> AbstractContextManager[None]:
         count = 0 if self._held_out is None else len(self._held_out)
         return own_code(f"task {self._task.name}: evaluating on {count:,} samples failed")
-
-
-def _losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the losses of a batch, (pieces,)."""
-    if task.loss is cross_entropy:
-        losses = functional.cross_entropy(outputs, labels, reduction="none")
-        return losses.reshape(len(labels), -1).mean(dim=1)
-    if len(outputs) != len(labels):
-        return task.loss(outputs, labels).reshape(1)
-    starts = range(0, len(labels), PIECE)
-    spans = [slice(start, start + PIECE) for start in starts]
-    return torch.stack([task.loss(outputs[span], labels[span]) for span in spans])
 
 
 def build(task: Task, seed: int) -> nn.Module:

@@ -48,6 +48,11 @@ class _LossAlone:
         del model, samples
         return np.zeros(0, np.float32)
 
+    def class_slopes(self, model: Vector, samples: int) -> Matrix:
+        """Return no gradients, (0, parameters): an app gives none."""
+        del samples
+        return np.zeros((0, len(model)), np.float32)
+
     def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
         """Return no marks, (0,): nobody knows an app's inputs."""
         del without, suspects, search

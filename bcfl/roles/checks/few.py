@@ -34,7 +34,7 @@ class FewUpdates:
     is_first: bool  # no round was before
     losses: Losses | None
     marks: Marks | None
-    blamed: Mask  # whose device is remembered, see `mark_slope.blamed`
+    blamed: Mask  # whose device is remembered, see `memory.blamed`
     has_noise: bool = False  # whether the terms ask for it
 
 

@@ -75,7 +75,7 @@ def check_wide(shares: Values, among: Mask, blamed: Mask, is_first: bool, has_no
 
     They are of what is not taken for the mark's class unmarked. Large marks work on honest updates of skewed
     data too: the bound follows the lower half of those that keep to it, and half of all are never beyond it.
-    For those `blamed`, (updates,), as `mark_slope.blamed` has them, it is no higher than `WIDE_BLAMED`.
+    For those `blamed`, (updates,), as `memory.blamed` has them, it is no higher than `WIDE_BLAMED`.
     """
     usual, maximum, strict = np.array(among), 1.0, 1.0 if has_noise else WIDE_BLAMED
     while usual.any():

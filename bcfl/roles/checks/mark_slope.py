@@ -15,15 +15,13 @@ update.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from bcfl.ports import Matrix
-from bcfl.protocol.rounds import History, Round, Submission
-from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import mark
 from bcfl.roles.checks.clusters import widest_cut
 from bcfl.roles.checks.needs import SMALLEST, Needs, Sums
@@ -38,7 +36,6 @@ CLEAR_APART = 1.6  # honest have up to 1.57 there
 GROUP, TURNED, PART = 0.1, 3, 0.85  # of a group a mark has to work on some classes: a backdoor has 0.93
 BROUGHT = 0.5  # or by what it adds to the others' model: a backdoor has 0.54 and more, honest ones up to 0.38
 FIRST_FAR, FIRST_APART = 7.0, 1.2  # of an untrained model: whatever is learned first makes marks work
-MEMORY = 10  # rounds: a mark of a part of the attackers does not work each time
 
 
 def check(
@@ -84,27 +81,6 @@ def check(
     if accused.any() and not _is_backdoor(accused, among, works, brings, is_first):
         scores = np.where(clear | blamed, scores, np.minimum(scores, 1.0))
     return bounded("mark slope", scores, maximum=1.0)
-
-
-def blamed(history: History, current: Round, submissions: Sequence[Submission]) -> Mask:
-    """Return whose device two thirds of the weight called `quality` not long ago, (submissions,).
-
-    Half and a little more leave an update out, but are not remembered: a few that vote so on everybody need
-    the error of one more.
-    """
-    devices = set[int]()
-    for number in history.numbers_before(current.number, MEMORY):
-        earlier = history.rounds[number]
-        if earlier.levels is None:
-            continue
-        whole = sum(vote.voter.weight for vote in earlier.votes)
-        for item in earlier.submissions:
-            found = [
-                vote for vote in earlier.votes if vote.opening.verdicts[item.position] is Verdict.QUALITY
-            ]
-            if found and 3 * sum(vote.voter.weight for vote in found) >= 2 * whole:
-                devices.add(item.update.device)
-    return np.array([item.update.device in devices for item in submissions], dtype=bool)
 
 
 def _is_backdoor(

@@ -21,6 +21,7 @@ from bcfl.roles.checks import (
     direction,
     duplicate,
     few,
+    hidden_task,
     krum,
     length,
     levels,
@@ -71,6 +72,7 @@ class Reference:
     mark_slopes: Callable[[Vector, Vector, int], Matrix] | None = (
         None  # after deltas, as `ports.Learner` has it
     )
+    class_slopes: Callable[[int], Matrix] | None = None  # at the round's model, of so many held-out samples
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class CheckInputs:
     earlier_sketches: Matrix | None = None
     contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
     has_noise: bool = False  # whether the terms ask devices for it
-    blamed: Mask | None = None  # whose device is remembered, see `mark_slope.blamed`
+    blamed: Mask | None = None  # whose device is remembered as `quality`, see `memory.blamed`
+    outlying: Mask | None = None  # the same as `outlier`
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,14 @@ class _Pipeline:
         self.short: Mask = norm.short(self.updates.view(norm.NEEDS).norms, inputs.reference_norm)
         self.remaining: Mask = np.array(inputs.eligible)
         self.is_few = len(inputs.ranks) <= few.FEW
-        self.blamed: Mask = np.zeros_like(self.remaining) if inputs.blamed is None else inputs.blamed
+        nobody = np.zeros_like(self.remaining)
+        self.blamed: Mask = nobody if inputs.blamed is None else inputs.blamed
+        self.outlying: Mask = nobody if inputs.outlying is None else inputs.outlying
         self.scores: list[tuple[Verdict, Scores]] = []
         self.weights: Weights | None = None
         self.trust: Values | None = None
         self.factors: Values | None = None
+        self.median: tuple[bytes, Vector] | None = None
 
     def run(self) -> PipelineResult:
         norms = self.updates.view(norm.NEEDS).norms
@@ -170,6 +176,8 @@ class _Pipeline:
                 view.cosines, partial(self._trust, view), partial(self._is_harmless, view), self.remaining
             )
             outliers.append(self._narrow(clusters_apart))
+            if (scores := self._hidden_task()) is not None:
+                outliers.append(self._narrow(scores))
         if self.is_few:
             self._judge_few()
         if checks.quality and not (self.is_few and self.inputs.has_noise):
@@ -187,6 +195,18 @@ class _Pipeline:
         if checks.krum is not None:
             outliers.append(self._krum(checks.krum))
         self.scores += [(Verdict.OUTLIER, scores) for scores in outliers]
+
+    def _hidden_task(self) -> Scores | None:
+        """Score who shares what no classes explain; None of few updates, or without classes."""
+        view, among = self.updates.view(hidden_task.NEEDS), np.array(self.remaining)
+        find = self.reference.class_slopes
+        if find is None or among.sum() < hidden_task.MIN_UPDATES:
+            return None
+        slopes = find(hidden_task.SAMPLES)
+        if len(slopes) < 2:
+            return None
+        harmless, outlying = partial(self._is_harmless, view), self.outlying
+        return hidden_task.check(view, slopes, self._median(view), among, harmless, outlying)
 
     def _judge_few(self) -> None:
         checks, inputs, reference = self.checks, self.inputs, self.reference
@@ -225,11 +245,18 @@ class _Pipeline:
             search = MarkSearch(count, known=False, wide=True)
             return float(marks(without, suspect[None], search).max(initial=0.0))
 
-        slopes = find(median_of(view.matrix, among), self._mean(view, among), count)
+        slopes = find(self._median(view), self._mean(view, among), count)
         if len(slopes):
             first = self.inputs.reference_norm is None
             scores = mark_slope.check(view, view.norms, slopes, among, works, brings, self.blamed, first)
             self._add(Verdict.QUALITY, scores)
+
+    def _median(self, updates: View) -> Vector:
+        """Return the median of each parameter over what remains, (parameters,), kept until something goes."""
+        key = self.remaining.tobytes()
+        if self.median is None or self.median[0] != key:
+            self.median = key, median_of(updates.matrix, self.remaining)
+        return self.median[1]
 
     def _trust(self, updates: View) -> Values:
         """Return the cosine of each update with the miner's own training, (updates,).

@@ -16,8 +16,9 @@ from bcfl.protocol.limits import BASIS_POINTS, USUAL_LEVEL
 from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import duplicate, few, levels, mark_slope, pipeline, time
+from bcfl.roles.checks import duplicate, few, levels, pipeline, time
 from bcfl.roles.checks.harm import Losses
+from bcfl.roles.checks.memory import blamed
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult, Reference
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, as_matrix
@@ -124,7 +125,7 @@ class Verifier:
             None if beside is None else beside.earlier,
             self._contributed(history, current, submissions),
             Noise.of(self.archive.layout) is not None,
-            mark_slope.blamed(history, current, submissions),
+            *(blamed(history, current, submissions, each) for each in (Verdict.QUALITY, Verdict.OUTLIER)),
         )
         reference = Reference(
             lambda: self._own_delta(model, current.number),
@@ -137,6 +138,7 @@ class Verifier:
             lambda without, delta, samples: self._mark_slopes(
                 (model + without).astype(np.float32), (model + delta).astype(np.float32), samples
             ),
+            lambda samples: self._class_slopes(model, samples),
         )
         result = pipeline.judge(inputs, reference, self.checks)
         for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
@@ -175,6 +177,10 @@ class Verifier:
     def _mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
         with own_code("judging failed"):
             return self.learner.mark_slopes(without, model, samples)
+
+    def _class_slopes(self, model: Vector, samples: int) -> Matrix:
+        with own_code("judging failed"):
+            return self.learner.class_slopes(model, samples)
 
     def _contributed(
         self, history: History, current: Round, submissions: list[Submission]

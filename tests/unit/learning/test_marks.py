@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from bcfl.adversaries.backdoor import stamp
 from bcfl.learning import Samples, Task, split
 from bcfl.learning.marks import _scores
+from bcfl.learning.meter import PIECE
 from bcfl.learning.tasks import BUILT_IN, cross_entropy
-from bcfl.learning.training import PIECE, TorchLearner, initial_model
+from bcfl.learning.training import TorchLearner, initial_model
 from bcfl.ports import MarkSearch
 from bcfl.roles.checks import mark_slope
 from tests.unit.learning.toy import CLASSES, FEATURES, samples_of, task_of

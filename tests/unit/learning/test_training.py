@@ -232,6 +232,43 @@ def test_fewer_samples_than_parts_make_fewer_parts() -> None:
     assert (none.gradients.shape, none.samples) == ((0, len(model)), 0)
 
 
+def test_slopes_by_class_are_those_of_each_class_alone() -> None:
+    """Of some samples each class has its share; those of all classes make up the whole."""
+    model, samples = initial_model(task_of(), 0), samples_of(60)
+    learner = TorchLearner(task_of(), samples, samples, 0)
+    rows = learner.class_slopes(model, 60)
+    assert rows.shape == (3, len(model))
+    shares = np.bincount(samples.labels) / 60
+    for kind in range(3):
+        alone = TorchLearner(task_of(), None, samples.take(np.flatnonzero(samples.labels == kind)), 0)
+        assert np.allclose(rows[kind], alone.slopes(model, 1, 60).gradients[0], atol=1e-6)
+    assert np.allclose(shares @ rows, learner.slopes(model, 1, 60).gradients[0], atol=1e-6)
+    assert np.array_equal(learner.class_slopes(model, 12), learner.class_slopes(model, 12))
+    assert TorchLearner(task_of(), samples, None, 0).class_slopes(model, 60).shape == (0, len(model))
+
+
+@pytest.mark.parametrize("kinds", [16, 17, 40])
+def test_many_classes_share_slopes(kinds: int) -> None:
+    labels = np.arange(kinds).repeat(2)
+    samples = Samples(np.random.default_rng(0).normal(size=(2 * kinds, 6)).astype(np.float32), labels)
+    task = task_of(lambda: nn.Linear(6, kinds))
+    rows = TorchLearner(task, None, samples, 0).class_slopes(initial_model(task, 0), 1000)
+    assert len(rows) == min(kinds, 16)
+    assert len(np.unique(rows, axis=0)) == len(rows)
+
+
+def test_where_labels_are_no_classes_slopes_are_of_labels_alike() -> None:
+    rng = np.random.default_rng(0)
+    samples = Samples(
+        rng.normal(size=(100, 6)).astype(np.float32), rng.normal(size=(100, 1)).astype(np.float32)
+    )
+    task = task_of(lambda: nn.Linear(6, 1), nn.functional.mse_loss)
+    rows = TorchLearner(task, None, samples, 0).class_slopes(initial_model(task, 0), 100)
+    assert 2 <= len(rows) <= 16
+    low, high = rows[0] @ rows[-1], rows[0] @ rows[0]
+    assert low < high
+
+
 def test_initial_follows_the_seed() -> None:
     assert np.array_equal(initial_model(task_of(), 1), initial_model(task_of(), 1))
     assert not np.array_equal(initial_model(task_of(), 1), initial_model(task_of(), 2))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from bcfl.ports import MarkSearch
-from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import mark, mark_slope
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
@@ -181,40 +178,6 @@ def test_who_was_left_out_not_long_ago_needs_no_mark_to_work() -> None:
     scores = mark_slope.check(rows, norms, ALONE, mask, nothing, nothing, blamed)
     assert np.flatnonzero(~scores.passed).tolist() == [55, 57]
     assert mark_slope.check(rows, norms, ALONE, mask, nothing, nothing, ~mask).passed.all()
-
-
-def voted(number: int, *ballots: tuple[int, set[int]]) -> Any:
-    """Return a round of the devices 0 to 3; a ballot is a weight, and whom it calls `quality`."""
-    votes = [
-        SimpleNamespace(
-            voter=SimpleNamespace(weight=weight),
-            opening=SimpleNamespace(
-                verdicts=[Verdict.QUALITY if i in devices else Verdict.OUTLIER for i in range(4)]
-            ),
-        )
-        for weight, devices in ballots
-    ]
-    items = [SimpleNamespace(position=i, update=SimpleNamespace(device=i)) for i in range(4)]
-    return SimpleNamespace(number=number, submissions=items, levels=[0] * 4, votes=votes)
-
-
-def test_what_two_thirds_have_found_in_the_last_rounds_is_remembered() -> None:
-    memory = mark_slope.MEMORY
-    rounds = [
-        voted(1, (2, {0, 1}), (1, {0, 2, 3})),  # two of three; all; one
-        voted(2, (1, {1}), (1, {1}), (1, set())),
-        voted(3, (3, {2}), (2, {3})),  # three of five leave an update out, and are not enough
-        *(voted(number) for number in range(4, memory + 3)),
-    ]
-    void = voted(4, (1, {3}))
-    void.levels = None
-    rounds[3] = void
-    history: Any = History(1, rounds={each.number: each for each in rounds})
-    expected = {2: [0, 1], memory + 1: [0, 1], memory + 2: [1], memory + 3: []}
-    for number, blamed in expected.items():
-        current: Any = SimpleNamespace(number=number)
-        mask = mark_slope.blamed(history, current, rounds[0].submissions)
-        assert np.flatnonzero(mask).tolist() == blamed, number
 
 
 def always(share: float, *_: object) -> float:

@@ -21,6 +21,7 @@ from bcfl.roles.checks import (
     direction,
     duplicate,
     harm,
+    hidden_task,
     krum,
     length,
     levels,
@@ -34,17 +35,18 @@ from bcfl.roles.checks import (
 from bcfl.roles.checks.needs import Needs, Updates
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
 
-NO_CHECKS = {"__init__", "few", "needs", "pipeline", "scores"}
+NO_CHECKS = {"__init__", "few", "memory", "needs", "pipeline", "scores"}
 SIZE = 400
 RNG = np.random.default_rng(3)
 BEST = RNG.normal(0, 1, SIZE).astype(np.float32)
 ROWS = (BEST + RNG.normal(0, 1, (24, SIZE))).astype(np.float32)
+MANY = (np.tile(ROWS, (3, 1)) + RNG.normal(0, 0.5, (72, SIZE))).astype(np.float32)
 BOTH = (Needs.GRAM, Needs.SUMS)
 NEEDS = [
     (norm, Needs.GRAM), (length, Needs.GRAM), (min_norm, Needs.GRAM), (krum, Needs.GRAM),
     (duplicate, Needs.GRAM), (novelty, Needs.GRAM), (harm, Needs.SUMS), (mark, Needs.VECTOR),
     *((module, need) for module in (against, clusters, direction, levels) for need in BOTH),
-    *((mark_slope, need) for need in (Needs.GRAM, Needs.SUMS, Needs.VECTOR)),
+    *((module, need) for module in (mark_slope, hidden_task) for need in (*BOTH, Needs.VECTOR)),
 ]  # fmt: skip
 
 
@@ -64,12 +66,15 @@ def reference() -> Reference:
     def mark_slopes(*_: Any) -> np.ndarray:
         return np.stack([BEST, 0 * BEST])
 
-    return Reference(lambda: BEST, slopes, None, losses, marks, mark_slopes)
+    def class_slopes(_: int) -> np.ndarray:
+        return ROWS[:3]
+
+    return Reference(lambda: BEST, slopes, None, losses, marks, mark_slopes, class_slopes)
 
 
 def play(count: int, quality: bool = True) -> None:
     """Judge a round in which every check has something to look at; of many a third follow another aim."""
-    rows = ROWS[:count].copy()
+    rows = MANY[:count].copy()
     if count > 16:
         rows[: count // 3] = (0.2 * RNG.normal(0, 1, (count // 3, SIZE)) - BEST).astype(np.float32)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -81,7 +86,7 @@ def play(count: int, quality: bool = True) -> None:
 
 
 def play_all() -> None:
-    for count in (6, 24):
+    for count in (6, 24, 72):
         play(count)
     play(24, quality=False)  # without levels the miner's own training says which directions are good
 

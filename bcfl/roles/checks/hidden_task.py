@@ -1,0 +1,188 @@
+"""Reject as `outlier` a group of updates that have in common what no data explain: a hidden task.
+
+Where data are skewed, what sets honest updates apart is mostly the classes that each device has. A miner has
+some of each class itself, and so knows which way each class leads. It takes off all updates what these ways
+and the usual update make up, and between devices what follows from how far each goes along them, and how far
+it goes at all. What is left of an honest update is its own noise, which it shares with nobody. Who teaches
+the model something together, whatever it is, leaves it in all of theirs: nobody has to know what it is, nor
+how inputs are marked for it.
+
+The group is the one whose common remainder is found again, strongest, in each member's update, without that
+update's own part in it, and hardly in anybody else's. A group whose members have much the same data is left
+alone: there a remainder may be what the ways of the classes do not say. Spectral signatures (Tran et al.
+2018, arXiv:1811.00636) and FLAME (Nguyen et al. 2022, arXiv:2101.02281) look at updates as they are, where
+on skewed data the classes hide a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bcfl.ports import Matrix, Vector
+from bcfl.roles.checks.needs import SMALLEST, Needs, View
+from bcfl.roles.checks.scores import NORMAL, Mask, Scores, Square, Values, bounded, median
+
+NEEDS = Needs.GRAM | Needs.SUMS | Needs.VECTOR  # beside the median of each parameter
+SAMPLES = 200  # held-out samples that say where classes lead
+MIN_UPDATES = 40  # of fewer too little is left
+FREE = 3  # so many updates for each direction that explains how they differ
+DIRECTIONS, CLIP, STEPS = 3, 2.0, 12  # where the search begins, in robust deviations; its length
+STRONG = 0.15  # of an update's length: what the group's remainder has to be of each member
+CLEAR = (
+    0.8  # of the variance of that: what two clouds have to explain (a uniform cloud: 0.75, a normal: 0.64)
+)
+SURE_STRONG, SURE_CLEAR = 0.2, 0.86  # from both on it is left out though the model be worse without its data
+KNOWN, KNOWN_CLEAR = 2 / 3, 0.7  # of a group's members: if so many are blamed this is clear, and sure
+LEAST_SHARE, MIN_GROUP = 1 / 12, 5  # of the updates, in a group
+SPREAD = 0.35  # of how far all differ in their classes: how far a group's members have to
+MEMBER = 0.5  # of what members have on average: who has that much is one
+RANK = 1e-6  # of the largest: eigenvalues that are none
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some of a round's updates, and how much of their remainder each update has, (updates,)."""
+
+    members: Mask
+    parts: Values
+    strength: float  # the mean part of the members
+    clearness: float  # the share of the parts' variance that lies between members and others
+
+
+def check(
+    updates: View,
+    slopes: Matrix,
+    usual: Vector,
+    among: Mask,
+    is_harmless: Callable[[Mask, Mask], bool],
+    blamed: Mask,
+) -> Scores:
+    """Score how far beyond its bounds a group's remainder is, for its members; the others are at 0.
+
+    `slopes`: gradients of the miner's loss on each class, (classes, parameters). `usual`: the median of each
+    parameter, (parameters,). `is_harmless`: whether a group can be done without, among those that remain.
+    `blamed`: who was left out as an outlier not long ago, (updates,): a group of those is known.
+    """
+    updates.require(Needs.VECTOR)
+    scores = np.zeros(len(updates))
+    norms, basis = updates.norms, np.concatenate([slopes, usual[None]])
+    products = (updates @ basis.T).astype(np.float64) / np.maximum(norms, SMALLEST)[:, None]
+    gram = updates.gram / np.maximum(np.outer(norms, norms), SMALLEST)
+    inner = basis.astype(np.float64) @ basis.T.astype(np.float64)
+    remaining = among & (norms > SMALLEST)
+    finite = all(np.isfinite(each).all() for each in (products, gram, inner))
+    for _ in range(len(scores) if finite else 0):
+        places = np.flatnonzero(remaining)
+        if len(places) < MIN_UPDATES or 2 * len(places) <= among.sum():
+            break
+        rows, known = products[places], blamed[places]
+        beside = _beside(gram[np.ix_(places, places)], rows, inner)
+        found = find(beside, rows[:, :-1], norms[places], known)
+        if found is None:
+            break
+        is_known = bool(known[found.members].mean() >= KNOWN)
+        excess = min(found.strength / STRONG, found.clearness / (KNOWN_CLEAR if is_known else CLEAR))
+        is_sure = is_known or (found.strength >= SURE_STRONG and found.clearness >= SURE_CLEAR)
+        out = np.zeros_like(among)
+        out[places[found.parts > MEMBER * found.strength]] = True
+        if excess <= 1.0 or not (is_sure or is_harmless(out, remaining)):
+            break
+        scores[out] = excess
+        remaining &= ~out
+    return bounded("hidden task", scores, maximum=1.0)
+
+
+def find(gram: Square, classes: Values, norms: Values, known: Mask) -> Group | None:
+    """Return the group with the strongest common remainder; None where there is none to speak of.
+
+    `gram`: inner products of updates of unit length, less what is explained in each, (updates, updates).
+    `classes`: how far each goes the way of each class, (updates, classes). `norms`: (updates,). `known`: who
+    is looked at beside what the inner products say, (updates,).
+    """
+    centred = classes - classes.mean(axis=0)
+    free = _free(centred, norms)
+    others = gram - np.diag(np.diag(gram))
+    best: Group | None = None
+    for weights in (*_starts(free @ gram @ free), known - known.mean()):
+        for group in _converge(weights, others, free):
+            if (best is None or group.strength > best.strength) and _is_spread(group.members, centred):
+                best = group
+    return best
+
+
+def _converge(weights: Values, others: Square, free: Square) -> Iterator[Group]:
+    """Yield groups, each made of those who have much of the remainder of the one before.
+
+    `weights`: of the first, (updates,). `others`: inner products of different updates, (updates, updates).
+    `free`: what is not explained between updates, a projection, (updates, updates).
+    """
+    count, before = len(others), None
+    for _ in range(STEPS):
+        remainder = free @ weights
+        length = float(np.linalg.norm(remainder))
+        if length < RANK:
+            return
+        parts = others @ (remainder / length)
+        clearness, members = two_clouds(parts)
+        if abs(parts[members].mean()) < abs(parts[~members].mean()):
+            parts, members = -parts, ~members  # what is at 0 has no part in it
+        if max(MIN_GROUP, LEAST_SHARE * count) <= members.sum() <= count / 2:
+            yield Group(members, parts, float(parts[members].mean()), clearness)
+        if before is not None and np.array_equal(members, before):
+            return
+        before, weights = members, members - members.mean()
+
+
+def two_clouds(places: Values) -> tuple[float, Mask]:
+    """Return the share of the variance that two clouds explain at best, and which places are in the upper.
+
+    At least two are in each ("A threshold selection method from gray-level histograms", Otsu 1979).
+    """
+    ranks, count = np.sort(places)[::-1], len(places)
+    sizes = np.arange(2, count - 1)
+    sums = np.cumsum(ranks)[sizes - 1]
+    distances = sums / sizes - (ranks.sum() - sums) / (count - sizes)
+    between = sizes * (count - sizes) * np.square(distances) / count**2
+    best = int(np.argmax(between))
+    return float(between[best] / max(float(places.var()), SMALLEST)), places >= ranks[sizes[best] - 1]
+
+
+def _beside(gram: Square, products: Values, inner: Square) -> Square:
+    """Return inner products of updates less what lies along a basis, (updates, updates).
+
+    `products`: with its vectors, (updates, vectors). `inner`: of these with each other, (vectors, vectors).
+    """
+    values, vectors = np.linalg.eigh(inner)
+    kept = values > RANK * max(float(values[-1]), SMALLEST)
+    along = products @ (vectors[:, kept] / np.sqrt(values[kept]))
+    beside: Square = gram - along @ along.T
+    return beside
+
+
+def _free(centred: Values, norms: Values) -> Square:
+    """Return the projection on what neither classes nor lengths nor the mean explain, (updates, updates)."""
+    count = len(centred)
+    axes, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    axes = axes[:, sizes > RANK * max(float(sizes[0]), SMALLEST)][:, : count // FREE]
+    known, _ = np.linalg.qr(np.column_stack([np.ones(count), axes, np.log(norms)]))
+    free: Square = np.eye(count) - known @ known.T
+    return free
+
+
+def _starts(matrix: Square) -> Iterator[Values]:
+    """Yield weights, (updates,), along which remainders agree most: without extremes, and with them."""
+    deviations = np.sqrt(np.maximum(np.diag(matrix), SMALLEST))
+    cosines = matrix / np.outer(deviations, deviations)
+    np.fill_diagonal(cosines, 0.0)
+    apart = cosines[~np.eye(len(cosines), dtype=bool)]
+    limit = CLIP * NORMAL * median(np.abs(apart - median(apart)))
+    for each in (np.clip(cosines, -limit, limit), cosines):
+        yield from np.linalg.eigh(each)[1][:, : -DIRECTIONS - 1 : -1].T
+
+
+def _is_spread(members: Mask, centred: Values) -> bool:
+    """Return whether members differ in their classes nearly as much as all do."""
+    return bool(centred[members].var(axis=0, ddof=1).sum() >= SPREAD * centred.var(axis=0).sum())

@@ -1,0 +1,33 @@
+"""Say who was left out not long ago, by what is public: what is seen again needs less to be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from bcfl.protocol.rounds import History, Round, Submission
+from bcfl.protocol.types import Verdict
+from bcfl.roles.checks.scores import Mask
+
+MEMORY: Final = 10  # rounds: what a part of a group brings is not found each time
+
+
+def blamed(history: History, current: Round, submissions: Sequence[Submission], verdict: Verdict) -> Mask:
+    """Return whose device two thirds of the weight called `verdict` not long ago, (submissions,).
+
+    Half and a little more leave an update out, but are not remembered: a few that vote so on everybody need
+    the error of one more.
+    """
+    devices = set[int]()
+    for number in history.numbers_before(current.number, MEMORY):
+        earlier = history.rounds[number]
+        if earlier.levels is None:
+            continue
+        whole = sum(vote.voter.weight for vote in earlier.votes)
+        for item in earlier.submissions:
+            found = [vote for vote in earlier.votes if vote.opening.verdicts[item.position] is verdict]
+            if found and 3 * sum(vote.voter.weight for vote in found) >= 2 * whole:
+                devices.add(item.update.device)
+    return np.array([item.update.device in devices for item in submissions], dtype=bool)

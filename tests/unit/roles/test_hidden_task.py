@@ -1,0 +1,172 @@
+"""A group that teaches something together is found by what no classes explain, whatever that is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bcfl.ports import Slopes
+from bcfl.roles.checks import hidden_task
+from bcfl.roles.checks.needs import Updates
+from bcfl.roles.checks.pipeline import CheckInputs, Reference, judge
+from bcfl.roles.checks.scores import Scores, median_of
+from tests.unit.roles.test_pipeline import OFF
+
+SIZE, CLASSES, COUNT = 4_000, 10, 60
+NOISE = 1.5  # of a device's own, in lengths of a class's direction
+
+
+def unit(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """Random directions of length 1, (rows, SIZE)."""
+    ways: np.ndarray = rng.normal(0, 1, (rows, SIZE))
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    return ways
+
+
+def round_of(
+    seed: int, members: int = 0, part: float = 0.6, alpha: float = 0.5, count: int = COUNT
+) -> tuple[np.ndarray, np.ndarray]:
+    """Updates of devices with skewed classes, the first so many with something in common; and slopes."""
+    rng = np.random.default_rng(seed)
+    ways, hidden = unit(rng, CLASSES), unit(rng, 1)[0]
+    shares = rng.dirichlet(np.full(CLASSES, alpha), count)
+    updates = shares @ ways + NOISE * unit(rng, count) * rng.uniform(0.7, 1.3, (count, 1))
+    updates[:members] += part * hidden
+    slopes = -ways + 0.3 * unit(rng, CLASSES)  # of the miner's own few samples
+    return (rng.uniform(0.5, 2.0, (count, 1)) * updates).astype(np.float32), slopes.astype(np.float32)
+
+
+def check(
+    updates: np.ndarray, slopes: np.ndarray, is_harmless: bool = True, blamed: tuple[int, ...] = ()
+) -> Scores:
+    everybody = np.ones(len(updates), bool)
+    view, usual = Updates(updates).view(hidden_task.NEEDS), median_of(updates, everybody)
+    known = np.isin(np.arange(len(updates)), blamed)
+    return hidden_task.check(view, slopes, usual, everybody, lambda *_: is_harmless, known)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 100.0])
+@pytest.mark.parametrize("members", [8, 18, 24])
+def test_a_group_with_something_in_common_is_out_and_nobody_else(members: int, alpha: float) -> None:
+    for seed in range(3):
+        passed = check(*round_of(seed, members, alpha=alpha)).passed
+        assert passed[members:].all()
+        assert passed[:members].sum() <= members // 8
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 100.0])
+def test_honest_devices_share_nothing(alpha: float) -> None:
+    for seed in range(10):
+        assert check(*round_of(seed, alpha=alpha)).passed.all()
+
+
+def test_what_classes_explain_hides_nobody_and_accuses_nobody() -> None:
+    """Without the ways of the classes the same group is not told from the others."""
+    updates, slopes = round_of(0, 18, alpha=0.1)
+    assert not check(updates, slopes).passed[:18].any()
+    other = unit(np.random.default_rng(90), CLASSES).astype(np.float32)
+    assert check(updates, other).passed[18:].sum() < 42 or check(updates, other).passed[:18].any()
+
+
+def test_two_groups_are_found_one_after_the_other() -> None:
+    updates, slopes = round_of(1, 12)
+    second = unit(np.random.default_rng(50), 1)[0] * 0.6 * np.linalg.norm(updates[48:], axis=1, keepdims=True)
+    updates[48:] += second.astype(np.float32)
+    passed = check(updates, slopes).passed
+    assert not passed[:12].any()
+    assert not passed[48:].any()
+    assert passed[12:48].all()
+
+
+def test_a_group_with_the_same_data_is_let_be() -> None:
+    """What those have in common who have the same two classes is of these classes."""
+    rng = np.random.default_rng(20)
+    updates, slopes = round_of(2)
+    pair, both = slopes[0] + slopes[1], unit(rng, 1)[0]
+    same = 0.6 * both - 0.7 * pair + NOISE * unit(rng, 8)
+    updates[:8] = same.astype(np.float32)
+    assert check(updates, slopes).passed.all()
+    apart = 0.6 * both - (rng.dirichlet(np.full(CLASSES, 0.5), 8) @ slopes) + NOISE * unit(rng, 8)
+    updates[:8] = apart.astype(np.float32)
+    assert not check(updates, slopes).passed[:8].any()
+
+
+def test_the_model_may_need_whom_it_is_not_sure_of() -> None:
+    """Between the bounds a group is kept where the model is worse without it; beyond them it is not."""
+    sure = round_of(3, 18, part=0.9)
+    assert not check(*sure, is_harmless=False).passed[:18].any()
+    doubtful = round_of(3, 18, part=0.47)
+    assert not check(*doubtful).passed[:18].all()
+    assert check(*doubtful, is_harmless=False).passed.all()
+
+
+def test_who_was_found_not_long_ago_is_found_by_less() -> None:
+    """Two thirds of a group have to be known; then it need not be clear of the others."""
+    rng = np.random.default_rng(80)
+    updates, slopes = round_of(8, 18, part=0.9)
+    lengths = np.linalg.norm(updates, axis=1, keepdims=True)
+    updates += (lengths * np.linspace(0, 0.6, COUNT)[::-1, None] * unit(rng, 1)).astype(np.float32)
+    members = tuple(range(18))
+    scores = check(updates, slopes, False, members)
+    assert not scores.passed[:12].any()
+    assert scores.passed[18:].all()
+    weak = round_of(8, 18, part=0.47)
+    assert check(*weak, False).passed.all()
+    assert not check(*weak, False, members).passed[:18].any()
+    assert check(*weak, False, members[:11]).passed.all()
+    assert check(*round_of(9), False, members).passed.all()
+
+
+def test_few_updates_and_what_is_no_number_accuse_nobody() -> None:
+    updates, slopes = round_of(4, 12, part=0.9, count=hidden_task.MIN_UPDATES)
+    assert not check(updates, slopes).passed[:12].any()
+    assert check(updates[1:], slopes).passed.all()
+    assert check(updates, np.full_like(slopes, np.nan)).passed.all()
+    assert check(updates, 0 * slopes).values.shape == (len(updates),)
+    still = np.concatenate([updates, np.zeros_like(updates[:3])])
+    scores = check(still, slopes)
+    assert not scores.passed[:12].any()
+    assert scores.passed[12:].all()
+
+
+def test_more_classes_than_updates_explain_a_third_at_most() -> None:
+    rng = np.random.default_rng(60)
+    updates, slopes = round_of(6, 14, part=0.9)
+    many = np.concatenate([slopes, 0.1 * unit(rng, 90)]).astype(np.float32)
+    assert not check(updates, many).passed[:14].any()
+
+
+def test_a_miner_looks_where_it_has_slopes_and_enough_updates() -> None:
+    updates, slopes = round_of(7, 18, alpha=0.1)
+    inputs = CheckInputs(updates, np.full(COUNT, 10.0), list(range(COUNT)), np.ones(COUNT, bool))
+    asked = list[int]()
+
+    def class_slopes(samples: int) -> np.ndarray:
+        asked.append(samples)
+        return slopes
+
+    still = Slopes(0.0, np.zeros((8, SIZE), np.float32), 16)
+    miner = Reference(lambda: -slopes.mean(axis=0), lambda *_: still, class_slopes=class_slopes)
+    checks = replace(OFF, clusters=True)
+    result = judge(inputs, miner, checks)
+    assert asked == [hidden_task.SAMPLES]
+    assert [bool(verdict) for verdict in result.verdicts] == [True] * 18 + [False] * 42
+    assert [scores.rule for _, scores in result.scores] == ["clusters", "hidden task"]
+    none = replace(miner, class_slopes=lambda _: slopes[:1])
+    assert not any(judge(inputs, none, checks).verdicts)
+    assert not any(judge(inputs, miner, OFF).verdicts)
+    assert len(asked) == 1
+    few = replace(inputs, eligible=np.arange(COUNT) < 20)
+    judge(few, miner, checks)
+    assert len(asked) == 1
+
+
+def test_two_clouds_split_where_they_are_apart() -> None:
+    share, upper = hidden_task.two_clouds(np.array([0.0, 0.1, 5.0, 0.2, 5.1, 5.2, 0.05]))
+    assert share > 0.99
+    assert upper.tolist() == [False, False, True, False, True, True, False]
+    uniform, _ = hidden_task.two_clouds(np.linspace(0, 1, 101))
+    assert uniform == pytest.approx(0.75, abs=0.01)
+    assert hidden_task.two_clouds(np.zeros(6))[0] == 0.0
