@@ -23,13 +23,13 @@ import numpy as np
 
 from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks.needs import SMALLEST, Needs, View
-from bcfl.roles.checks.scores import NORMAL, Mask, Scores, Square, Values, bounded, median
+from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
 
 NEEDS = Needs.GRAM | Needs.SUMS | Needs.VECTOR  # beside the median of each parameter
 SAMPLES = 200  # held-out samples that say where classes lead
 MIN_UPDATES = 40  # of fewer too little is left
 FREE = 3  # so many updates for each direction that explains how they differ
-DIRECTIONS, CLIP, STEPS = 3, 2.0, 12  # where the search begins, in robust deviations; its length
+DIRECTIONS, STEPS = 3, 12  # where the search begins, and its length
 STRONG = 0.15  # of an update's length: what the group's remainder has to be of each member
 CLEAR = (
     0.8  # of the variance of that: what two clouds have to explain (a uniform cloud: 0.75, a normal: 0.64)
@@ -173,14 +173,11 @@ def _free(centred: Values, norms: Values) -> Square:
 
 
 def _starts(matrix: Square) -> Iterator[Values]:
-    """Yield weights, (updates,), along which remainders agree most: without extremes, and with them."""
+    """Yield weights, (updates,), along which remainders agree most."""
     deviations = np.sqrt(np.maximum(np.diag(matrix), SMALLEST))
     cosines = matrix / np.outer(deviations, deviations)
     np.fill_diagonal(cosines, 0.0)
-    apart = cosines[~np.eye(len(cosines), dtype=bool)]
-    limit = CLIP * NORMAL * median(np.abs(apart - median(apart)))
-    for each in (np.clip(cosines, -limit, limit), cosines):
-        yield from np.linalg.eigh(each)[1][:, : -DIRECTIONS - 1 : -1].T
+    yield from np.linalg.eigh(cosines)[1][:, : -DIRECTIONS - 1 : -1].T
 
 
 def _is_spread(members: Mask, centred: Values) -> bool:

@@ -15,7 +15,7 @@ Mask = npt.NDArray[np.bool_]  # (updates,)
 Square = npt.NDArray[np.float64]  # (updates, updates)
 NORMAL = 1.4826  # MAD of a normal distribution to its standard deviation
 MIN_CROWD = 8  # updates; fewer say nothing of what is usual
-COLUMNS = 1_000  # parameters whose medians are made together: a piece that fits the processor's cache
+COLUMNS = 250  # parameters whose medians are made together: a piece that fits the processor's cache
 SCARCE = 8.0  # of so few, the MAD falls short: it is raised by this share of one over their number
 
 
