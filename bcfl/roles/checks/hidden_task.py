@@ -31,11 +31,9 @@ MIN_UPDATES = 40  # of fewer too little is left
 FREE = 3  # so many updates for each direction that explains how they differ
 DIRECTIONS, STEPS = 3, 12  # where the search begins, and its length
 STRONG = 0.15  # of an update's length: what the group's remainder has to be of each member
-CLEAR = (
-    0.8  # of the variance of that: what two clouds have to explain (a uniform cloud: 0.75, a normal: 0.64)
-)
-SURE_STRONG, SURE_CLEAR = 0.2, 0.86  # from both on it is left out though the model be worse without its data
-KNOWN, KNOWN_CLEAR = 2 / 3, 0.7  # of a group's members: if so many are blamed this is clear, and sure
+CLEAR = 0.86  # of the variance of that: what two clouds have to explain (one that is uniform: 0.75)
+SURE = 0.12  # strength times spread: from then on it is out though the model be worse without its data
+KNOWN, KNOWN_CLEAR = 2 / 3, 0.7  # of a group's members: if so many are blamed this is clear for those
 LEAST_SHARE, MIN_GROUP = 1 / 12, 5  # of the updates, in a group
 SPREAD = 0.35  # of how far all differ in their classes: how far a group's members have to
 MEMBER = 0.5  # of what members have on average: who has that much is one
@@ -50,6 +48,7 @@ class Group:
     parts: Values
     strength: float  # the mean part of the members
     clearness: float  # the share of the parts' variance that lies between members and others
+    spread: float  # how far members differ in their classes, as a share of how far all do
 
 
 def check(
@@ -83,11 +82,13 @@ def check(
         found = find(beside, rows[:, :-1], norms[places], known)
         if found is None:
             break
-        is_known = bool(known[found.members].mean() >= KNOWN)
+        is_clear, is_known = found.clearness > CLEAR, bool(known[found.members].mean() >= KNOWN)
         excess = min(found.strength / STRONG, found.clearness / (KNOWN_CLEAR if is_known else CLEAR))
-        is_sure = is_known or (found.strength >= SURE_STRONG and found.clearness >= SURE_CLEAR)
         out = np.zeros_like(among)
         out[places[found.parts > MEMBER * found.strength]] = True
+        if not is_clear:
+            out &= blamed
+        is_sure = is_known or found.strength * found.spread >= SURE
         if excess <= 1.0 or not (is_sure or is_harmless(out, remaining)):
             break
         scores[out] = excess
@@ -107,14 +108,15 @@ def find(gram: Square, classes: Values, norms: Values, known: Mask) -> Group | N
     others = gram - np.diag(np.diag(gram))
     best: Group | None = None
     for weights in (*_starts(free @ gram @ free), known - known.mean()):
-        for group in _converge(weights, others, free):
-            if (best is None or group.strength > best.strength) and _is_spread(group.members, centred):
-                best = group
+        for members, parts, clearness in _converge(weights, others, free):
+            strength, spread = float(parts[members].mean()), _spread(members, centred)
+            if spread >= SPREAD and (best is None or strength > best.strength):
+                best = Group(members, parts, strength, clearness, spread)
     return best
 
 
-def _converge(weights: Values, others: Square, free: Square) -> Iterator[Group]:
-    """Yield groups, each made of those who have much of the remainder of the one before.
+def _converge(weights: Values, others: Square, free: Square) -> Iterator[tuple[Mask, Values, float]]:
+    """Yield groups, each made of those who have much of the remainder of the one before: `Group` has what.
 
     `weights`: of the first, (updates,). `others`: inner products of different updates, (updates, updates).
     `free`: what is not explained between updates, a projection, (updates, updates).
@@ -130,7 +132,7 @@ def _converge(weights: Values, others: Square, free: Square) -> Iterator[Group]:
         if abs(parts[members].mean()) < abs(parts[~members].mean()):
             parts, members = -parts, ~members  # what is at 0 has no part in it
         if max(MIN_GROUP, LEAST_SHARE * count) <= members.sum() <= count / 2:
-            yield Group(members, parts, float(parts[members].mean()), clearness)
+            yield members, parts, clearness
         if before is not None and np.array_equal(members, before):
             return
         before, weights = members, members - members.mean()
@@ -180,6 +182,6 @@ def _starts(matrix: Square) -> Iterator[Values]:
     yield from np.linalg.eigh(cosines)[1][:, : -DIRECTIONS - 1 : -1].T
 
 
-def _is_spread(members: Mask, centred: Values) -> bool:
-    """Return whether members differ in their classes nearly as much as all do."""
-    return bool(centred[members].var(axis=0, ddof=1).sum() >= SPREAD * centred.var(axis=0).sum())
+def _spread(members: Mask, centred: Values) -> float:
+    """Return how far members differ in their classes, as a share of how far all do."""
+    return float(centred[members].var(axis=0, ddof=1).sum() / max(float(centred.var(axis=0).sum()), SMALLEST))

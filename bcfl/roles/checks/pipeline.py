@@ -176,12 +176,12 @@ class _Pipeline:
                 view.cosines, partial(self._trust, view), partial(self._is_harmless, view), self.remaining
             )
             outliers.append(self._narrow(clusters_apart))
-            if (scores := self._hidden_task()) is not None:
-                outliers.append(self._narrow(scores))
         if self.is_few:
             self._judge_few()
         if checks.quality and not (self.is_few and self.inputs.has_noise):
             self._judge_marks()
+        if checks.clusters and (scores := self._hidden_task()) is not None:
+            outliers.append(self._narrow(scores))
         if checks.quality:
             self._weigh()
         if checks.direction:
