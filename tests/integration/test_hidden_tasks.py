@@ -24,6 +24,7 @@ def play(attack: str) -> tuple[set[int], list[RoundOutcome], float]:
     config = Config(
         devices=DEVICES, miners=2, rounds=ROUNDS, task="fashion-mnist", min_updates=1, check_time=False,
         seed=0, partition="dirichlet", alpha=0.5, adversary=("noise:0.3:std=0",),
+        epochs=2, batch_size=32, learning_rate=0.1,
     )  # fmt: skip
     data = set_up(config, SAMPLES)
     federation = Chainless.create(config, data)

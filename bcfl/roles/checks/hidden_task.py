@@ -8,15 +8,15 @@ the model something together, whatever it is, leaves it in all of theirs: nobody
 how inputs are marked for it.
 
 The group is the one whose common remainder is found again, strongest, in each member's update, without that
-update's own part in it, and hardly in anybody else's. A group whose members have much the same data is left
-alone: there a remainder may be what the ways of the classes do not say. Spectral signatures (Tran et al.
+update's own part in it, and hardly in anybody else's. The more the data of its members are alike, the less it
+says: then a remainder may be what the ways of the classes leave out. Spectral signatures (Tran et al.
 2018, arXiv:1811.00636) and FLAME (Nguyen et al. 2022, arXiv:2101.02281) look at updates as they are, where
 on skewed data the classes hide a group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +30,10 @@ SAMPLES = 200  # held-out samples that say where classes lead
 MIN_UPDATES = 40  # of fewer too little is left
 FREE = 3  # so many updates for each direction that explains how they differ
 DIRECTIONS, STEPS = 3, 12  # where the search begins, and its length
-STRONG = 0.15  # of an update's length: what the group's remainder has to be of each member
-CLEAR = 0.86  # of the variance of that: what two clouds have to explain (one that is uniform: 0.75)
-SURE = 0.12  # strength times spread: from then on it is out though the model be worse without its data
+STRONG = 0.12  # of an update's length: the remainder of a group, less where its members' data are alike
+CLEAR = 0.85  # of the variance of that: what two clouds have to explain (one that is uniform: 0.75)
 KNOWN, KNOWN_CLEAR = 2 / 3, 0.7  # of a group's members: if so many are blamed this is clear for those
 LEAST_SHARE, MIN_GROUP = 1 / 12, 5  # of the updates, in a group
-SPREAD = 0.35  # of how far all differ in their classes: how far a group's members have to
 MEMBER = 0.5  # of what members have on average: who has that much is one
 RANK = 1e-6  # of the largest: eigenvalues that are none
 
@@ -46,24 +44,16 @@ class Group:
 
     members: Mask
     parts: Values
-    strength: float  # the mean part of the members
+    strength: float  # the mean part of the members, times how far they differ in their classes
     clearness: float  # the share of the parts' variance that lies between members and others
-    spread: float  # how far members differ in their classes, as a share of how far all do
 
 
-def check(
-    updates: View,
-    slopes: Matrix,
-    usual: Vector,
-    among: Mask,
-    is_harmless: Callable[[Mask, Mask], bool],
-    blamed: Mask,
-) -> Scores:
+def check(updates: View, slopes: Matrix, usual: Vector, among: Mask, blamed: Mask) -> Scores:
     """Score how far beyond its bounds a group's remainder is, for its members; the others are at 0.
 
     `slopes`: gradients of the miner's loss on each class, (classes, parameters). `usual`: the median of each
-    parameter, (parameters,). `is_harmless`: whether a group can be done without, among those that remain.
-    `blamed`: who was left out as an outlier not long ago, (updates,): a group of those is known.
+    parameter, (parameters,). `blamed`: who was left out as an outlier not long ago, (updates,): a group of
+    those is known.
     """
     updates.require(Needs.VECTOR)
     scores = np.zeros(len(updates))
@@ -85,11 +75,10 @@ def check(
         is_clear, is_known = found.clearness > CLEAR, bool(known[found.members].mean() >= KNOWN)
         excess = min(found.strength / STRONG, found.clearness / (KNOWN_CLEAR if is_known else CLEAR))
         out = np.zeros_like(among)
-        out[places[found.parts > MEMBER * found.strength]] = True
+        out[places[found.parts > MEMBER * found.parts[found.members].mean()]] = True
         if not is_clear:
             out &= blamed
-        is_sure = is_known or found.strength * found.spread >= SURE
-        if excess <= 1.0 or not (is_sure or is_harmless(out, remaining)):
+        if excess <= 1.0 or not out.any():
             break
         scores[out] = excess
         remaining &= ~out
@@ -109,9 +98,9 @@ def find(gram: Square, classes: Values, norms: Values, known: Mask) -> Group | N
     best: Group | None = None
     for weights in (*_starts(free @ gram @ free), known - known.mean()):
         for members, parts, clearness in _converge(weights, others, free):
-            strength, spread = float(parts[members].mean()), _spread(members, centred)
-            if spread >= SPREAD and (best is None or strength > best.strength):
-                best = Group(members, parts, strength, clearness, spread)
+            strength = float(parts[members].mean()) * _spread(members, centred)
+            if best is None or strength > best.strength:
+                best = Group(members, parts, strength, clearness)
     return best
 
 
@@ -183,5 +172,6 @@ def _starts(matrix: Square) -> Iterator[Values]:
 
 
 def _spread(members: Mask, centred: Values) -> float:
-    """Return how far members differ in their classes, as a share of how far all do."""
-    return float(centred[members].var(axis=0, ddof=1).sum() / max(float(centred.var(axis=0).sum()), SMALLEST))
+    """Return how far members differ in their classes, as a share of how far all do, at most 1."""
+    whole = max(float(centred.var(axis=0).sum()), SMALLEST)
+    return min(1.0, float(centred[members].var(axis=0, ddof=1).sum()) / whole)

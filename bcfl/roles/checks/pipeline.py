@@ -205,8 +205,7 @@ class _Pipeline:
         slopes = find(hidden_task.SAMPLES)
         if len(slopes) < 2:
             return None
-        harmless, outlying = partial(self._is_harmless, view), self.outlying
-        return hidden_task.check(view, slopes, self._median(view), among, harmless, outlying)
+        return hidden_task.check(view, slopes, self._median(view), among, self.outlying)
 
     def _judge_few(self) -> None:
         checks, inputs, reference = self.checks, self.inputs, self.reference
