@@ -38,6 +38,10 @@ def test_nothing_is_found_where_the_honest_are_at_the_lowest_place() -> None:
     assert sent.tolist() == START.tolist()
 
 
+def test_nothing_is_found_where_the_valley_is_farther_than_an_update_may_be_long() -> None:
+    assert bowl(lowest=2.0).find(START, 1, 0.5)[0] == 0.0
+
+
 def test_a_unit_has_length_one_and_zeros_have_none() -> None:
     assert unit(np.array([3.0, 4.0])).tolist() == pytest.approx([0.6, 0.8])
     assert unit(np.zeros(2)).tolist() == [0.0, 0.0]
