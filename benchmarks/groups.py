@@ -1,7 +1,8 @@
 """What groups of attackers cost rounds of many updates: `python -m benchmarks.groups`.
 
 Fashion-MNIST, 60 devices, 5 miners, without a chain, the setting of the robustness bench; the attackers are
-those of `testkit.group_attacks`, or of `bcfl run` where a row names one.
+those of `testkit.group_attacks`, of `testkit.few_attacks` where few devices are meant, or of `bcfl run` where
+a row names one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from bcfl.learning import Split, Task
 from testkit.chainless import Chainless
+from testkit.few_attacks import FEW_PLANS, Few
 from testkit.group_attacks import Group
 from testkit.knowing_attack import KNOWING_PLANS, Knowing
 from testkit.robustness_cases import Case
@@ -61,6 +63,12 @@ ROWS = {
     "negative, of 6, Dirichlet 0.5": ("negative", 0.1, "dirichlet 0.5"),
     "upside down, Dirichlet 0.5": ("upside down", 0.3, "dirichlet 0.5"),
     "knowing frame, Dirichlet 0.5": ("knowing frame", 0.3, "dirichlet 0.5"),
+    "negative twice, Dirichlet 0.5": ("negative twice", 0.17, "dirichlet 0.5"),
+    "negative twice, even": ("negative twice", 0.17, "iid"),
+    "absent, Dirichlet 0.5": ("absent", 0.17, "dirichlet 0.5"),
+    "cheap rider, Dirichlet 0.5": ("cheap rider", 0.17, "dirichlet 0.5"),
+    "mean rider, Dirichlet 0.5": ("mean rider", 0.17, "dirichlet 0.5"),
+    "valley, Dirichlet 0.5": ("valley", 0.34, "dirichlet 0.5"),
     "rider, noise, Dirichlet 0.5": ("free-rider:0.15:kind=noise", 0.15, "dirichlet 0.5"),
 }  # fmt: skip
 GROUPS = (
@@ -73,6 +81,7 @@ GROUPS = (
     "one gradient",
     *PLANS,
     *KNOWING_PLANS,
+    *FEW_PLANS,
 )
 
 
@@ -143,6 +152,9 @@ def join(
         aims = (Knowing if knows else Triggers)(federation, attackers, bands, *data)
         aims.join()
         return aims
+    if group in FEW_PLANS:
+        Few(federation, group, attackers, data).join()
+        return None
     if group in GROUPS:
         Group(federation, group, attackers, data).join()
     return None

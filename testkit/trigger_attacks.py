@@ -119,6 +119,7 @@ PLANS = {
     "patch of 8 for the next class": (Band(Trigger(0, size=8, next_of=10), share=0.5),),
     "negative": (Band(Trigger(0, whole=negative)),),
     "upside down": (Band(Trigger(0, whole=upside_down)),),
+    "negative twice": (Band(Trigger(0, whole=negative), share=0.4, low=2.0, high=2.0),),
 }
 
 

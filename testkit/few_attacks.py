@@ -1,0 +1,168 @@
+"""Attacks by one or two devices on rounds of few updates, for `benchmarks.groups`.
+
+Rounds of fewer than 8 updates have no least norm, and those of fewer than 16 do not ask what updates share.
+`cheap rider` knows public history alone: it takes one gradient on a few samples of each class, and sends it
+with the last step and noise, shorter than is usual, as a claim of the most that pays. `mean
+rider` knows the round's honest updates, and sends their mean with noise. `valley` knows them too: it looks
+for the update with which the others' model is good, and bad as soon as one honest update is added, so that
+this one is taken for harm. `absent` sends nothing: what the honest reach alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bcfl.adversaries.coalition import deltas_of, trainings_of
+from bcfl.adversaries.free_rider import plausible_time
+from bcfl.adversaries.learners import CachedLearner, Floats, MaliciousLearner, Matrix, with_delta
+from bcfl.errors import ConfigError
+from bcfl.learning import Split, Task
+from bcfl.learning.kinds import judge
+from bcfl.ports import Learner, TrainingResult, Vector
+from testkit.chainless import Chainless
+
+FEW_PLANS = ("absent", "cheap rider", "mean rider", "valley")
+GLANCE = 200  # samples of a rider's gradient: one training of 8,500 samples takes 17,000
+PER_CLASS = 150  # own samples of a class that stand for a miner's
+PULL, NOISE = 0.5, 0.4  # of gradient and noise in what a rider sends, beside the last step
+SHORT = 0.65  # of the usual length, by who knows no more than history: from 8 updates on 0.6 is the least
+FIRST = 1.5
+LONGEST = 1.7  # usual lengths: of few updates 1.8 always pass
+STEPS, RATE, INERTIA = 40, 0.05, 0.8  # of the search for a valley
+LOOKED_AT = 1_500  # samples of the search
+UNDER = 0.03  # by how much the valley has to be lower than what the honest make
+
+
+@dataclass
+class Few:
+    """The members of one attack in a federation that is played without a chain."""
+
+    federation: Chainless
+    attack: str
+    members: frozenset[int]
+    data: tuple[Task, Split]
+    _learners: list[Learner] = field(default_factory=list)
+    _agreed: tuple[int, dict[int, Floats]] = (0, {})
+
+    def join(self) -> None:
+        """Replace the learners of the members; everybody trains once a round, whoever asks."""
+        for device in self.federation.devices:
+            device.trainer.learner = CachedLearner(device.trainer.learner)
+            self._learners.append(device.trainer.learner)
+        task, shares = self.data
+        own = shares.devices[min(self.members)]
+        places = [np.flatnonzero(own.labels == kind)[:PER_CLASS] for kind in np.unique(own.labels)]
+        balanced = Split(shares.devices, shares.miners, own.take(np.concatenate(places)))
+        self._judge = judge(task, balanced)
+        for index in self.members:
+
+            def forge(model: Vector, round_: int, index: int = index) -> TrainingResult:
+                return self.forge(index, model, round_)
+
+            self.federation.devices[index].trainer.learner = MaliciousLearner(self._learners[index], forge)
+
+    def forge(self, index: int, model: Vector, round_: int) -> TrainingResult:
+        """Return what a member sends as its training; raises ConfigError, and so sits out, if absent."""
+        if self.attack == "absent":
+            raise ConfigError("absent sends nothing")
+        if self.attack == "cheap rider":
+            return with_delta(self._claim(model, round_), model, self._ride(index, model, round_))
+        if self._agreed[0] != round_:
+            self._agreed = round_, self._agree(model, round_)
+        return with_delta(self._claim(model, round_), model, self._agreed[1][index])
+
+    def _claim(self, model: Vector, round_: int) -> TrainingResult:
+        """Return a claim of as many samples as anybody has; it counts up to the round's median."""
+        samples = max(len(each) for each in self.data[1].devices)
+        return TrainingResult(model, samples, plausible_time(self.federation.history, round_, samples))
+
+    def _slope(self, at: Floats, samples: int) -> tuple[float, Floats]:
+        found = self._judge.slopes(at.astype(np.float32), 1, samples)
+        return found.loss, found.gradients[0].astype(np.float64)
+
+    def _ride(self, index: int, model: Vector, round_: int) -> Floats:
+        """Return an update of public history and one gradient, (parameters,)."""
+        history, archive = self.federation.history, self.federation.archive
+        rng = np.random.default_rng([self.federation.config.seed, index, round_])
+        step, length = np.zeros(len(model)), FIRST
+        if round_ > 1 and len(history.blocks) > 1:
+            step = model.astype(np.float64) - archive.values(history.blocks[-2])
+            last = history.rounds[round_ - 1].submissions
+            norms = [archive.norm(item) for item in last if item.update.device not in self.members]
+            length = SHORT * float(np.median(norms))
+        pull = -unit(self._slope(model.astype(np.float64), GLANCE)[1])
+        noise = unit(rng.normal(size=len(model)))
+        return length * unit(PULL * pull + unit(step) + NOISE * noise)
+
+    def _agree(self, model: Vector, round_: int) -> dict[int, Floats]:
+        """Return what each member sends, (parameters,), knowing what all have trained."""
+        order = sorted(self.members)
+        others = [each for index, each in enumerate(self._learners) if index not in self.members]
+        honest = deltas_of(trainings_of(others, model, round_), model)
+        usual = float(np.median(np.linalg.norm(honest, axis=1)))
+        claims = np.array([float(each.samples) for each in others])
+        if self.attack == "mean rider":
+            mean, rng = unit(claims @ honest), np.random.default_rng([self.federation.config.seed, round_])
+            noises = [unit(rng.normal(size=len(mean))) for _ in order]
+            rows = [usual * unit(mean + NOISE * noise) for noise in noises]
+            return dict(zip(order, rows, strict=True))
+        own = deltas_of(trainings_of([self._learners[i] for i in order], model, round_), model)
+        cap = float(np.sort([*claims, *[claims.max()] * len(order)])[(len(self._learners) - 1) // 2])
+        search = Valley(self._slope, model, honest, np.minimum(claims, cap), cap * len(order))
+        finds = [search.find(own.mean(axis=0), victim, LONGEST * usual) for victim in range(len(honest))]
+        shared = max(finds, key=lambda pair: pair[0])[1]
+        return dict(zip(order, own - own.mean(axis=0) + shared, strict=True))
+
+
+@dataclass(frozen=True)
+class Valley:
+    """A search for an update that makes an honest one look harmful.
+
+    `slope` returns loss and gradient of a model, on so many samples. `honest`: updates, (updates,
+    parameters), that weigh `weights`, (updates,); what is looked for weighs `weight`.
+    """
+
+    slope: Callable[[Floats, int], tuple[float, Floats]]
+    model: Vector
+    honest: Matrix
+    weights: Floats
+    weight: float
+
+    def find(self, start: Floats, victim: int, longest: float) -> tuple[float, Floats]:
+        """Return by how much one honest update raises the loss, in that before, and what makes it so.
+
+        Without the victim the loss has to be lower than what the honest reach with and without it. Where
+        nothing is found the start is returned, (parameters,), and 0.
+        """
+        rest = np.arange(len(self.honest)) != victim
+        base, total = self.weights[rest] @ self.honest[rest], float(self.weights.sum())
+        without = self.weight + float(self.weights[rest].sum())
+        added = self.weights[victim] * self.honest[victim]
+        means = (base + added) / total, base / float(self.weights[rest].sum())
+        before = self._slope(np.zeros(len(start)))[0]
+        target = min(self._slope(mean)[0] for mean in means) - UNDER
+        best, sent, move = (0.0, start), np.array(start), np.zeros(len(start))
+        for _ in range(STEPS):
+            middle = base + self.weight * sent
+            low, down = self._slope(middle / without)
+            high, up = self._slope((middle + added) / (self.weight + total))
+            if low <= target and high - low > best[0] * before:
+                best = (high - low) / before, sent
+            down, up = unit(down), unit(up)
+            way = down if low > target - UNDER / 3 else max(0.0, float(up @ down)) * down - up
+            move = INERTIA * move + way
+            sent = sent - RATE * longest * move
+            sent *= min(1.0, longest / float(np.linalg.norm(sent)))
+        return best
+
+    def _slope(self, delta: Floats) -> tuple[float, Floats]:
+        return self.slope(self.model + delta, LOOKED_AT)
+
+
+def unit(vector: Floats) -> Floats:
+    """Return a vector, (parameters,), at length 1; zeros stay zeros."""
+    length = float(np.linalg.norm(vector))
+    return vector / length if length else vector
