@@ -1,10 +1,12 @@
+"""Attacks by one or two devices on rounds of few updates, on a bowl that has its lowest place elsewhere."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from benchmarks.groups import GROUPS, ROWS
-from testkit.few_attacks import FEW_PLANS, LONGEST, UNDER, Floats, Valley, unit
+from bcfl.adversaries.learners import Floats
+from testkit.few_attacks import LONGEST, UNDER, Valley, unit
 
 HONEST = np.array([[1.0, 0.0], [-1.0, 0.0]])
 START = np.array([1.0, 0.0])
@@ -45,9 +47,3 @@ def test_nothing_is_found_where_the_valley_is_farther_than_an_update_may_be_long
 def test_a_unit_has_length_one_and_zeros_have_none() -> None:
     assert unit(np.array([3.0, 4.0])).tolist() == pytest.approx([0.6, 0.8])
     assert unit(np.zeros(2)).tolist() == [0.0, 0.0]
-
-
-@pytest.mark.parametrize("plan", FEW_PLANS)
-def test_every_plan_is_played_by_a_row(plan: str) -> None:
-    assert plan in GROUPS
-    assert any(attack == plan for attack, _, _ in ROWS.values())
