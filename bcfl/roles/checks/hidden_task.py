@@ -44,8 +44,9 @@ class Group:
 
     members: Mask
     parts: Values
-    strength: float  # the mean part of the members, times how far they differ in their classes
+    strength: float  # the mean part of the members, times how far they differ in their classes if not known
     clearness: float  # the share of the parts' variance that lies between members and others
+    is_known: bool  # whether most members are blamed
 
 
 def check(updates: View, slopes: Matrix, usual: Vector, among: Mask, blamed: Mask) -> Scores:
@@ -67,16 +68,16 @@ def check(updates: View, slopes: Matrix, usual: Vector, among: Mask, blamed: Mas
         places = np.flatnonzero(remaining)
         if len(places) < MIN_UPDATES or 2 * len(places) <= among.sum():
             break
-        rows, known = products[places], blamed[places]
+        rows = products[places]
         beside = _beside(gram[np.ix_(places, places)], rows, inner)
-        found = find(beside, rows[:, :-1], norms[places], known)
+        found = find(beside, rows[:, :-1], norms[places], blamed[places])
         if found is None:
             break
-        is_clear, is_known = found.clearness > CLEAR, bool(known[found.members].mean() >= KNOWN)
-        excess = min(found.strength / STRONG, found.clearness / (KNOWN_CLEAR if is_known else CLEAR))
+        clear = KNOWN_CLEAR if found.is_known else CLEAR
+        excess = min(found.strength / STRONG, found.clearness / clear)
         out = np.zeros_like(among)
         out[places[found.parts > MEMBER * found.parts[found.members].mean()]] = True
-        if not is_clear:
+        if found.clearness <= CLEAR:
             out &= blamed
         if excess <= 1.0 or not out.any():
             break
@@ -98,9 +99,10 @@ def find(gram: Square, classes: Values, norms: Values, known: Mask) -> Group | N
     best: Group | None = None
     for weights in (*_starts(free @ gram @ free), known - known.mean()):
         for members, parts, clearness in _converge(weights, others, free):
-            strength = float(parts[members].mean()) * _spread(members, centred)
+            is_known = bool(known[members].mean() >= KNOWN)
+            strength = float(parts[members].mean()) * (1.0 if is_known else _spread(members, centred))
             if best is None or strength > best.strength:
-                best = Group(members, parts, strength, clearness)
+                best = Group(members, parts, strength, clearness, is_known)
     return best
 
 

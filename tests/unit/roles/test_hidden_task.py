@@ -103,8 +103,11 @@ def test_a_group_with_the_same_data_is_let_be() -> None:
 
 
 def test_what_those_share_whose_data_are_alike_says_less() -> None:
+    """Unless they were found before."""
     assert not check(*round_of(3, 18)).passed[:18].any()
-    assert check(*round_of(3, 18, alike=0.5)).passed.all()
+    alike = round_of(3, 18, alike=0.5)
+    assert check(*alike).passed.all()
+    assert np.flatnonzero(~check(*alike, tuple(range(18))).passed).tolist() == list(range(18))
 
 
 def test_who_was_found_not_long_ago_is_found_by_less() -> None:
