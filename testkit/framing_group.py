@@ -152,9 +152,10 @@ class Rehearsal:
 
         What all lookers but a few find at least.
         """
-        rows = np.concatenate([self.honest, self.sent(frame)]).astype(np.float32)
+        whole = np.concatenate([self.honest, self.sent(frame)])
+        rows = whole.astype(np.float32)
         everybody, view = np.ones(len(rows), bool), Updates(rows).view(hidden_task.NEEDS)
-        usual, harmless = median_of(rows, everybody), partial(self._is_harmless, rows)
+        usual, harmless = median_of(rows, everybody), partial(self._is_harmless, whole)
         values: list[float] = []
         for slopes in self.slopes:
             scores = hidden_task.check(view, slopes, usual, everybody, harmless, ~everybody)
