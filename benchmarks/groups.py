@@ -18,7 +18,9 @@ from typing import Any
 from bcfl.learning import Split, Task
 from testkit.chainless import Chainless
 from testkit.few_attacks import FEW_PLANS, Few
+from testkit.framing_group import FRAMES, Framing
 from testkit.group_attacks import Group
+from testkit.hiding_group import COVERS, Hiding
 from testkit.knowing_attack import KNOWING_PLANS, Knowing
 from testkit.robustness_cases import Case
 from testkit.trigger_attacks import PLANS, Triggers, set_up
@@ -69,6 +71,18 @@ ROWS = {
     "cheap rider, Dirichlet 0.5": ("cheap rider", 0.17, "dirichlet 0.5"),
     "mean rider, Dirichlet 0.5": ("mean rider", 0.17, "dirichlet 0.5"),
     "valley, Dirichlet 0.5": ("valley", 0.34, "dirichlet 0.5"),
+    "negative, cancelled, Dirichlet 0.5": ("negative, cancelled", 0.3, "dirichlet 0.5"),
+    "negative, cancelled, Dirichlet 0.1": ("negative, cancelled", 0.3, "dirichlet 0.1"),
+    "negative, alike, Dirichlet 0.5": ("negative, alike", 0.3, "dirichlet 0.5"),
+    "negative, alike, Dirichlet 0.1": ("negative, alike", 0.3, "dirichlet 0.1"),
+    "negative, own parameters, Dirichlet 0.5": ("negative, own parameters", 0.3, "dirichlet 0.5"),
+    "negative, half, Dirichlet 0.5": ("negative, half", 0.3, "dirichlet 0.5"),
+    "negative, weak, even": ("negative, weak", 0.3, "iid"),
+    "negative, weak, cancelled, even": ("negative, weak, cancelled", 0.3, "iid"),
+    "negative, uneven, Dirichlet 0.5": ("negative, uneven", 0.3, "dirichlet 0.5"),
+    "negative, in turns, Dirichlet 0.5": ("negative, in turns", 0.3, "dirichlet 0.5"),
+    "honest as a group, Dirichlet 0.5": ("honest as a group", 0.3, "dirichlet 0.5"),
+    "honest as a group, Dirichlet 0.1": ("honest as a group", 0.3, "dirichlet 0.1"),
     "rider, noise, Dirichlet 0.5": ("free-rider:0.15:kind=noise", 0.15, "dirichlet 0.5"),
 }  # fmt: skip
 GROUPS = (
@@ -82,6 +96,8 @@ GROUPS = (
     *PLANS,
     *KNOWING_PLANS,
     *FEW_PLANS,
+    *COVERS,
+    *FRAMES,
 )
 
 
@@ -144,7 +160,7 @@ def play(
 
 def join(
     federation: Chainless, group: str, attackers: frozenset[int], data: tuple[Task, Split]
-) -> Triggers | None:
+) -> Triggers | Hiding | None:
     """Have a group's members attack; return their triggers, if it has any."""
     knows = group in KNOWING_PLANS
     if knows or group in PLANS:
@@ -152,10 +168,15 @@ def join(
         aims = (Knowing if knows else Triggers)(federation, attackers, bands, *data)
         aims.join()
         return aims
+    if group in COVERS:
+        hiding = Hiding(federation, attackers, *data, cover=COVERS[group])
+        hiding.join()
+        return hiding
     if group in FEW_PLANS:
         Few(federation, group, attackers, data).join()
-        return None
-    if group in GROUPS:
+    elif group in FRAMES:
+        Framing(federation, attackers, *data).join()
+    elif group in GROUPS:
         Group(federation, group, attackers, data).join()
     return None
 

@@ -30,7 +30,7 @@ SAMPLES = 200  # held-out samples that say where classes lead
 MIN_UPDATES = 40  # of fewer too little is left
 FREE = 3  # so many updates for each direction that explains how they differ
 DIRECTIONS, STEPS = 3, 12  # where the search begins, and its length
-STRONG = 0.12  # of an update's length: the remainder of a group, less where its members' data are alike
+STRONG = 0.1  # of an update's length: the remainder of a group, less where its members' data are alike
 CLEAR = 0.85  # of the variance of that: what two clouds have to explain (one that is uniform: 0.75)
 KNOWN, KNOWN_CLEAR = 2 / 3, 0.7  # of a group's members: if so many are blamed this is clear for those
 LEAST_SHARE, MIN_GROUP = 1 / 12, 5  # of the updates, in a group
@@ -100,7 +100,8 @@ def find(gram: Square, classes: Values, norms: Values, known: Mask) -> Group | N
     for weights in (*_starts(free @ gram @ free), known - known.mean()):
         for members, parts, clearness in _converge(weights, others, free):
             is_known = bool(known[members].mean() >= KNOWN)
-            strength = float(parts[members].mean()) * (1.0 if is_known else _spread(members, centred))
+            part = min(float(parts[members].mean()), _mutual(members, others, free))
+            strength = part * (1.0 if is_known else _spread(members, centred))
             if best is None or strength > best.strength:
                 best = Group(members, parts, strength, clearness, is_known)
     return best
@@ -127,6 +128,18 @@ def _converge(weights: Values, others: Square, free: Square) -> Iterator[tuple[M
         if before is not None and np.array_equal(members, before):
             return
         before, weights = members, members - members.mean()
+
+
+def _mutual(members: Mask, others: Square, free: Square) -> float:
+    """Return how much more of their remainder members have from each other than others have from them.
+
+    In the unit of the parts. What members have in common through others alone says nothing: those may have
+    put it there.
+    """
+    count = int(members.sum())
+    pairs = float(others[np.ix_(members, members)].sum()) / (count * (count - 1))
+    across = float(others[np.ix_(members, ~members)].mean())
+    return (pairs - across) * float(np.linalg.norm(free @ (members - members.mean())))
 
 
 def two_clouds(places: Values) -> tuple[float, Mask]:

@@ -110,6 +110,25 @@ def test_what_those_share_whose_data_are_alike_says_less() -> None:
     assert np.flatnonzero(~check(*alike, tuple(range(18))).passed).tolist() == list(range(18))
 
 
+def test_who_shares_with_others_alone_is_not_accused_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may carry what is left of some honest updates: these have nothing from each other."""
+    updates, slopes = round_of(0)
+    rng, lengths = np.random.default_rng(500), np.linalg.norm(updates, axis=1, keepdims=True)
+    ways, _ = np.linalg.qr(slopes.T.astype(np.float64))
+    units = updates / lengths
+    inside = (units @ ways) @ ways.T
+    carried = (units - inside)[18:26].sum(axis=0)
+    noise = unit(rng, 18)
+    noise -= noise.mean(axis=0)  # they cancel it between them
+    own = 0.4 * inside[:18] / np.linalg.norm(inside[:18], axis=1, keepdims=True)
+    rest = 0.3 * carried / np.linalg.norm(carried)
+    cover = np.sqrt(1 - 0.3**2) * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    updates[:18] = lengths[:18] * (own + 0.9 * (rest + cover))
+    assert check(updates, slopes).passed.all()
+    monkeypatch.setattr(hidden_task, "_mutual", lambda *_: np.inf)
+    assert np.flatnonzero(~check(updates, slopes).passed).tolist() == list(range(18, 26))
+
+
 def test_who_was_found_not_long_ago_is_found_by_less() -> None:
     """Two thirds of a group have to be known; it need not be clear of the others, and those alone go."""
     updates, slopes = round_of(8, 18, part=0.7)
