@@ -61,7 +61,7 @@ def check(updates: View, slopes: Matrix, usual: Vector, among: Mask, blamed: Mas
     norms, basis = updates.norms, np.concatenate([slopes, usual[None]])
     products = (updates @ basis.T).astype(np.float64) / np.maximum(norms, SMALLEST)[:, None]
     gram = updates.gram / np.maximum(np.outer(norms, norms), SMALLEST)
-    inner = basis.astype(np.float64) @ basis.T.astype(np.float64)
+    inner = (basis @ basis.T).astype(np.float64)  # in single precision: of large models a copy is gigabytes
     remaining = among & (norms > SMALLEST)
     finite = all(np.isfinite(each).all() for each in (products, gram, inner))
     for _ in range(len(scores) if finite else 0):
