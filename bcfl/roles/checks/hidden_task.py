@@ -16,7 +16,7 @@ on skewed data the classes hide a group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +30,11 @@ SAMPLES = 200  # held-out samples that say where classes lead
 MIN_UPDATES = 40  # of fewer too little is left
 FREE = 3  # so many updates for each direction that explains how they differ
 DIRECTIONS, STEPS = 3, 12  # where the search begins, and its length
-STRONG = 0.1  # of an update's length: the remainder of a group, less where its members' data are alike
+STRONG = 0.12  # of an update's length: the remainder of a group, less where its members' data are alike
 CLEAR = 0.85  # of the variance of that: what two clouds have to explain (one that is uniform: 0.75)
+SURE = 0.9  # of it: then a group is out though the model be worse without its data
 KNOWN, KNOWN_CLEAR = 2 / 3, 0.7  # of a group's members: if so many are blamed this is clear for those
+AGAIN = 0.5  # of who is blamed: so many have to be in a group that is the same again
 LEAST_SHARE, MIN_GROUP = 1 / 12, 5  # of the updates, in a group
 MEMBER = 0.5  # of what members have on average: who has that much is one
 RANK = 1e-6  # of the largest: eigenvalues that are none
@@ -46,15 +48,22 @@ class Group:
     parts: Values
     strength: float  # the mean part of the members, times how far they differ in their classes if not known
     clearness: float  # the share of the parts' variance that lies between members and others
-    is_known: bool  # whether most members are blamed
+    is_known: bool  # whether most members are blamed, and most of the blamed are members
 
 
-def check(updates: View, slopes: Matrix, usual: Vector, among: Mask, blamed: Mask) -> Scores:
+def check(
+    updates: View,
+    slopes: Matrix,
+    usual: Vector,
+    among: Mask,
+    blamed: Mask,
+    is_harmless: Callable[[Mask, Mask], bool],
+) -> Scores:
     """Score how far beyond its bounds a group's remainder is, for its members; the others are at 0.
 
     `slopes`: gradients of the miner's loss on each class, (classes, parameters). `usual`: the median of each
     parameter, (parameters,). `blamed`: who was left out as an outlier not long ago, (updates,): a group of
-    those is known.
+    those is known. `is_harmless`: whether a group can be done without, among those that remain.
     """
     updates.require(Needs.VECTOR)
     scores = np.zeros(len(updates))
@@ -79,7 +88,8 @@ def check(updates: View, slopes: Matrix, usual: Vector, among: Mask, blamed: Mas
         out[places[found.parts > MEMBER * found.parts[found.members].mean()]] = True
         if found.clearness <= CLEAR:
             out &= blamed
-        if excess <= 1.0 or not out.any():
+        is_sure = found.is_known or found.clearness > SURE
+        if excess <= 1.0 or not out.any() or not (is_sure or is_harmless(out, remaining)):
             break
         scores[out] = excess
         remaining &= ~out
@@ -99,7 +109,8 @@ def find(gram: Square, classes: Values, norms: Values, known: Mask) -> Group | N
     best: Group | None = None
     for weights in (*_starts(free @ gram @ free), known - known.mean()):
         for members, parts, clearness in _converge(weights, others, free):
-            is_known = bool(known[members].mean() >= KNOWN)
+            again = int((known & members).sum())
+            is_known = again >= KNOWN * members.sum() and again >= AGAIN * known.sum()
             part = min(float(parts[members].mean()), _mutual(members, others, free))
             strength = part * (1.0 if is_known else _spread(members, centred))
             if best is None or strength > best.strength:

@@ -205,7 +205,8 @@ class _Pipeline:
         slopes = find(hidden_task.SAMPLES)
         if len(slopes) < 2:
             return None
-        return hidden_task.check(view, slopes, self._median(view), among, self.outlying)
+        harmless = partial(self._is_harmless, view)
+        return hidden_task.check(view, slopes, self._median(view), among, self.outlying, harmless)
 
     def _judge_few(self) -> None:
         checks, inputs, reference = self.checks, self.inputs, self.reference
