@@ -32,7 +32,7 @@ FREE = 3  # so many updates for each direction that explains how they differ
 DIRECTIONS, STEPS = 3, 12  # where the search begins, and its length
 STRONG = 0.12  # of an update's length: the remainder of a group, less where its members' data are alike
 CLEAR = 0.85  # of the variance of that: what two clouds have to explain (one that is uniform: 0.75)
-SURE = 0.9  # of it: then a group is out though the model be worse without its data
+SURE = 0.9  # of it: then a group of alike data is out though the model be worse without these
 KNOWN, KNOWN_CLEAR = 2 / 3, 0.7  # of a group's members: if so many are blamed this is clear for those
 AGAIN = 0.5  # of who is blamed: so many have to be in a group that is the same again
 LEAST_SHARE, MIN_GROUP = 1 / 12, 5  # of the updates, in a group
@@ -46,8 +46,9 @@ class Group:
 
     members: Mask
     parts: Values
-    strength: float  # the mean part of the members, times how far they differ in their classes if not known
+    strength: float  # the mean part of the members, times their spread
     clearness: float  # the share of the parts' variance that lies between members and others
+    spread: float  # how far members differ in their classes, as a share of how far all do; 1 if known
     is_known: bool  # whether most members are blamed, and most of the blamed are members
 
 
@@ -88,7 +89,7 @@ def check(
         out[places[found.parts > MEMBER * found.parts[found.members].mean()]] = True
         if found.clearness <= CLEAR:
             out &= blamed
-        is_sure = found.is_known or found.clearness > SURE
+        is_sure = found.clearness > SURE or found.strength * found.spread > STRONG
         if excess <= 1.0 or not out.any() or not (is_sure or is_harmless(out, remaining)):
             break
         scores[out] = excess
@@ -112,9 +113,9 @@ def find(gram: Square, classes: Values, norms: Values, known: Mask) -> Group | N
             again = int((known & members).sum())
             is_known = again >= KNOWN * members.sum() and again >= AGAIN * known.sum()
             part = min(float(parts[members].mean()), _mutual(members, others, free))
-            strength = part * (1.0 if is_known else _spread(members, centred))
-            if best is None or strength > best.strength:
-                best = Group(members, parts, strength, clearness, is_known)
+            spread = 1.0 if is_known else _spread(members, centred)
+            if best is None or part * spread > best.strength:
+                best = Group(members, parts, part * spread, clearness, spread, is_known)
     return best
 
 

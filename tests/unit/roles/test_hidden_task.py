@@ -199,13 +199,15 @@ def test_two_clouds_split_where_they_are_apart() -> None:
 
 
 def test_the_model_may_need_whom_it_is_not_sure_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to a bound a group is kept where the model is worse without it; who was found before is not."""
-    plain = round_of(3, 18)
-    assert not check(*plain, is_harmless=False).passed[:18].any()
+    """A group of alike data is kept where the model is worse without it, unless it is plain, or known."""
+    assert not check(*round_of(3, 18), is_harmless=False).passed[:18].any()
+    alike = round_of(3, 18, alike=0.35, part=0.8)
+    assert not check(*alike, is_harmless=False).passed[:18].any()
     monkeypatch.setattr(hidden_task, "SURE", 1.0)
-    assert check(*plain, is_harmless=False).passed.all()
-    assert not check(*plain).passed[:18].any()
-    assert not check(*plain, tuple(range(18)), False).passed[:18].any()
+    assert not check(*round_of(3, 18), is_harmless=False).passed[:18].any(), "these differ"
+    assert check(*alike, is_harmless=False).passed.all()
+    assert not check(*alike).passed[:18].any()
+    assert not check(*alike, tuple(range(18)), False).passed[:18].any()
 
 
 def test_who_is_remembered_for_something_else_is_no_group_again() -> None:
