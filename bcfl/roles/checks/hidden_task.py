@@ -72,9 +72,8 @@ def check(
     products = (updates @ basis.T).astype(np.float64) / np.maximum(norms, SMALLEST)[:, None]
     gram = updates.gram / np.maximum(np.outer(norms, norms), SMALLEST)
     inner = (basis @ basis.T).astype(np.float64)  # in single precision: of large models a copy is gigabytes
-    remaining = among & (norms > SMALLEST)
-    finite = all(np.isfinite(each).all() for each in (products, gram, inner))
-    for _ in range(len(scores) if finite else 0):
+    remaining = among & (norms > SMALLEST) & np.isfinite(norms) & np.isfinite(products).all(axis=1)
+    for _ in scores:
         places = np.flatnonzero(remaining)
         if len(places) < MIN_UPDATES or 2 * len(places) <= among.sum():
             break

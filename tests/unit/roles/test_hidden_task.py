@@ -157,6 +157,15 @@ def test_few_updates_and_what_is_no_number_accuse_nobody() -> None:
     assert scores.passed[12:].all()
 
 
+def test_one_update_that_is_no_number_hides_nobody() -> None:
+    updates, slopes = round_of(5, 18)
+    updates[59] = np.inf
+    with np.errstate(all="ignore"):  # as a round is judged
+        passed = check(updates, slopes).passed
+    assert not passed[:18].any()
+    assert passed[18:].all()
+
+
 def test_more_classes_than_updates_explain_a_third_at_most() -> None:
     rng = np.random.default_rng(60)
     updates, slopes = round_of(6, 10, part=0.8)
