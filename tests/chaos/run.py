@@ -9,7 +9,7 @@ from tests.chaos.checks import Outcome, failed_transactions, faults, losses
 from tests.chaos.federation import opened
 from tests.chaos.strikes import Striker, plan
 
-ROUNDS, DEVICES, MINERS = 6, 6, 3
+ROUNDS, DEVICES, MINERS = 6, 6, 4
 LIMIT = 1_800.0  # seconds; a run takes one or two minutes on a quiet machine
 
 
