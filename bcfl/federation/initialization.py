@@ -153,8 +153,11 @@ class Initialization:
         return miners
 
     def _journal(self, account: Account) -> Journal:
-        """Return where an account writes down what it must not forget of this federation."""
-        return Journal(self.run.journal_path / account.address)
+        """Return where an account writes down what it must not forget of this federation.
+
+        A killed process loses nothing of it, a power cut the last writes: as of the run's chain and store.
+        """
+        return Journal(self.run.journal_path / account.address, sync=False)
 
     def _vault(self, account: Account, ledger: FederationLedger, relay: Relay) -> Vault:
         """Return the keys of an account, which reads what is sealed for it and nothing else."""

@@ -28,11 +28,12 @@ log = logging.getLogger(__name__)
 class Journal:
     """Small named records of one account in the folder `path` (None: in memory), each replaced atomically.
 
-    Only their owner may read them, also where the folder was open to others. Raises DiskError.
+    Only their owner may read them, also where the folder was open to others. Without `sync` a record survives
+    its process, as ever, but not always a power cut: for parties that stake nothing. Raises DiskError.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, *, sync: bool = True) -> None:
+        self._path, self._sync = path, sync
         self._memory: dict[str, bytes] = {}
         if path is not None:
             try:
@@ -66,7 +67,7 @@ class Journal:
             raise DiskError(f"cannot rename the journal record {file}: {error.strerror}") from error
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace a record, which then survives the process and a power cut; raises DiskError."""
+        """Replace a record, which then survives the process and, synced, a power cut; raises DiskError."""
         if self._path is None:
             self._memory[name] = data
             return
@@ -76,9 +77,11 @@ class Journal:
                 file.write(data)
                 file.write(SEAL + _digest(data))
                 file.flush()
-                os.fsync(file.fileno())
+                if self._sync:
+                    os.fsync(file.fileno())
             temporary.replace(self._path / name)
-            _sync(self._path)
+            if self._sync:
+                _sync(self._path)
         except OSError as error:
             with suppress(OSError):  # on a full disk it is in the way of the next try
                 temporary.unlink(missing_ok=True)

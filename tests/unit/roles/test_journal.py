@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -78,6 +79,28 @@ def test_a_full_disk_leaves_the_record_before(
     assert [file.name for file in tmp_path.iterdir()] == ["vote.json"]
     journal.write_json("vote.json", {"round": 8})
     assert journal.read_json("vote.json") == {"round": 8}
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_record_is_synced_before_it_has_its_name(
+    sync: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, fsync, replace = list[str](), os.fsync, Path.replace
+
+    def note_fsync(number: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(number).st_mode) else "file")
+        fsync(number)
+
+    def note_replace(path: Path, target: Path) -> Path:
+        calls.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    journal = Journal(tmp_path, sync=sync)
+    journal.write_json("vote.json", CONTENT)
+    assert calls == (["file", "name", "folder"] if sync else ["name"])
+    assert journal.read_json("vote.json") == CONTENT
 
 
 def test_a_disk_that_cannot_be_read_is_told(tmp_path: Path) -> None:
