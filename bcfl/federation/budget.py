@@ -63,6 +63,7 @@ class BudgetLedger:
                 releases[key, release] = None
             if releases != kept:
                 self._write(releases)
+            self._settle()
             self._seen.update(releases)
 
     def begin(self) -> None:
@@ -144,6 +145,12 @@ class BudgetLedger:
                 file.flush()
                 os.fsync(descriptor)
             temporary.replace(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _settle(self) -> None:
+        """Let what is written survive a power cut, also what a process wrote that met an error then."""
+        try:
             sync_folder(self.path.parent)
         except OSError as error:
             raise self._unwritable(error) from None

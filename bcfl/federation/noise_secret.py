@@ -13,7 +13,7 @@ from typing import Final
 
 from bcfl.errors import RunError
 from bcfl.federation.budget import BudgetLedger
-from bcfl.folders import make_folder
+from bcfl.folders import make_folder, sync_folder
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.noise import budget_of_options
 from bcfl.roles.device.device import Device
@@ -46,6 +46,7 @@ def run_secret(path: Path) -> bytes:
                 stream.flush()
                 os.fsync(descriptor)
             temporary.replace(file)
+        sync_folder(path)
         secret = file.read_bytes()
     except OSError as error:
         raise RunError(f"cannot keep the secret {file} that noise is drawn from: {error.strerror}") from None

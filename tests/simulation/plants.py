@@ -86,7 +86,7 @@ _SPECIFICATION = "bcfl.specification"
 PLANTS = (
     # The journal.
     Plant("a file is not synced", f"{_JOURNAL}.write", "os.fsync(file.fileno())", "pass"),
-    Plant("the folder is not synced", f"{_JOURNAL}.write", "_sync(self._path)", "pass"),
+    Plant("the folder is not synced", f"{_JOURNAL}._settle", "_sync(folder)", "pass"),
     Plant("a record is overwritten in place", f"{_JOURNAL}.write", 'f".{name}.new"', "name"),
     Plant(
         "a seal is not checked", f"{_JOURNAL}.read", "if not seal or digest != _digest(data):", "if not seal:"

@@ -34,6 +34,7 @@ class Journal:
 
     def __init__(self, path: Path | None, *, sync: bool = True) -> None:
         self._path, self._sync = path, sync
+        self._is_settled = not sync  # whether all that can be read survives a power cut
         self._memory: dict[str, bytes] = {}
         if path is not None:
             try:
@@ -42,11 +43,17 @@ class Journal:
                 raise DiskError(f"the journal {path} cannot be kept: {error.strerror}") from error
 
     def read(self, name: str) -> bytes | None:
-        """Return a record; None if there is none, or if it is damaged. Raises DiskError."""
+        """Return a record; None if there is none, or if it is damaged. Raises DiskError.
+
+        One whose writer was killed, or met an error, before it was safe is made so first: a power cut must
+        not take away what a party has signed by.
+        """
         if self._path is None:
             return self._memory.get(name)
         file = self._path / name
         try:
+            if not self._is_settled:
+                self._settle(self._path)
             content = read_file(file)
         except FileNotFoundError:
             return None
@@ -79,13 +86,19 @@ class Journal:
                 file.flush()
                 if self._sync:
                     os.fsync(file.fileno())
+            self._is_settled = not self._sync
             temporary.replace(self._path / name)
             if self._sync:
-                _sync(self._path)
+                self._settle(self._path)
         except OSError as error:
             with suppress(OSError):  # on a full disk it is in the way of the next try
                 temporary.unlink(missing_ok=True)
             raise DiskError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
+
+    def _settle(self, folder: Path) -> None:
+        """Let the names of the records survive a power cut; raises OSError."""
+        _sync(folder)
+        self._is_settled = True
 
     def remove(self, name: str) -> None:
         """Remove a record, and what damage or a crash has left of it; raises DiskError.

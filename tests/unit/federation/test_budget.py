@@ -45,6 +45,27 @@ def test_it_refuses_what_goes_beyond_the_budget(tmp_path: Path) -> None:
     assert mine.spent().epsilon(1e-5) == pytest.approx(ONE)
 
 
+def test_what_was_counted_with_an_error_is_made_safe_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has its name then, but a power cut could undo it."""
+    synced = list[Path]()
+
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    mine = ledger(tmp_path, ONE * 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(budget_module, "sync_folder", refuse)
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="Input/output error"):
+                mine.spend(key(1), RELEASE)
+    monkeypatch.setattr(budget_module, "sync_folder", synced.append)
+    mine.spend(key(1), RELEASE)
+    assert synced == [tmp_path]
+    assert mine.spent().epsilon(1e-5) == pytest.approx(ONE)
+
+
 def test_an_equal_update_costs_nothing_and_another_one_of_the_round_does(tmp_path: Path) -> None:
     mine = ledger(tmp_path, (ONE + TWO) / 2)
     for _ in range(5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import count
 
 import pytest
@@ -33,13 +34,13 @@ def half(limit: int, what: str) -> int:
     return limit // 2
 
 
-def cut_at(disk: Disk, operation: int) -> None:
-    """Let the power fail before an operation of the disk, counted from now."""
-    numbers = count()
+def cut_at(disk: Disk, operation: int, error: BaseException | None = None) -> None:
+    """Let the power fail, or an error be met, before an operation of the disk, counted from now."""
+    numbers, failure = count(), error or PowerCut()
 
     def before(*_: str) -> None:
         if next(numbers) == operation:
-            raise PowerCut
+            raise failure
 
     disk.before = before
 
@@ -68,6 +69,49 @@ def test_a_record_is_the_old_or_the_new_one_whenever_the_power_fails(draw: objec
                 content = Journal(DiskPath(disk)).read("vote")  # type: ignore[arg-type]
             assert content in ((b"new " * 20,) if is_written else (b"old " * 20, b"new " * 20))
         assert is_written  # there are fewer operations than were tried
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["error", "killed"])
+@pytest.mark.parametrize("draw", [most, least, half])
+def test_what_was_read_is_not_gone_after_a_power_cut(draw: object, is_killed: bool) -> None:
+    """A party signs what it has read: after an error in writing it, too, and in the process that follows."""
+    calls, last = DiskCalls(), list[bytes]()
+    with calls.beneath_journals():
+        for operation in range(8):
+            disk = Disk()
+            with calls.on(disk):
+                journal = Journal(DiskPath(disk))  # type: ignore[arg-type]
+                journal.write("vote", b"old " * 20)
+                cut_at(disk, operation, PowerCut() if is_killed else OSError(5, "Input/output error"))
+                with suppress(PowerCut, DiskError):
+                    journal.write("vote", b"new " * 20)
+                heal(disk)
+                if is_killed:
+                    journal = Journal(DiskPath(disk))  # type: ignore[arg-type]
+                content = journal.read("vote")
+                disk.cut_power(draw)  # type: ignore[arg-type]
+                assert Journal(DiskPath(disk)).read("vote") == content  # type: ignore[arg-type]
+            assert content is not None
+            last.append(content)
+    assert set(last) == {b"old " * 20, b"new " * 20}
+
+
+def test_nothing_is_read_that_cannot_be_made_safe() -> None:
+    disk, calls = Disk(), DiskCalls()
+
+    def refuse(operation: str, what: str) -> None:
+        if (operation, what) == ("fsync", "folder"):
+            raise OSError(28, "No space left on device")
+
+    with calls.beneath_journals(), calls.on(disk):
+        journal = Journal(DiskPath(disk))  # type: ignore[arg-type]
+        disk.before = refuse
+        with pytest.raises(DiskError, match="No space left"):
+            journal.write("vote", b"new")
+        with pytest.raises(DiskError, match="No space left"):
+            journal.read("vote")
+        heal(disk)
+        assert journal.read("vote") == b"new"
 
 
 def test_what_is_not_synced_may_be_lost_torn_or_whole() -> None:
