@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from bcfl.errors import BcflError
+from bcfl.errors import BcflError, DiskError
 from bcfl.ledger.live import LiveLedger
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Phase
@@ -46,6 +46,7 @@ NOTICE_SECONDS = (0.1, 3.0)  # until a process notices a new block
 IDLE_SECONDS = 2.0  # between two looks where something is due
 WAITING_SECONDS = 4.0  # between two looks of a device that waits for its miner
 AWAY_SECONDS = 20.0  # the same where it waits for nobody
+AGAIN_SECONDS = 4.0  # until a process is started again that has ended at its start
 DEPTH = 5  # blocks that a reorganisation takes back at most
 REORGANISATION_SECONDS = 30.0  # in which nobody is blamed after one
 WATCHED = (Phase.COMMIT, Phase.REVEAL)  # in which a device has to look at every block
@@ -144,6 +145,11 @@ class World:
             try:
                 process.start()
             except Killed:
+                return
+            except DiskError:  # `bcfl up` starts again what has ended with an error
+                process.stop()
+                process.trouble(AGAIN_SECONDS)
+                self.later(AGAIN_SECONDS, lambda: self.start(process))
                 return
             except BcflError as error:
                 self.blame("died", f"{process.name} does not start: {error}", process)
