@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bcfl.config import Config
 from bcfl.federation import simulation
+from bcfl.learning import Dataset, Samples, split
 from testkit import robustness
 from testkit.chainless import Chainless
-from testkit.robustness_cases import FEDAVG, Case, adaptive, grid, headline, quick, small
+from testkit.robustness_cases import CLASSES, FEDAVG, Case, adaptive, grid, headline, quick, small
 from testkit.robustness_report import plot, table
 
 SMALL = {"devices": 8, "miners": 3, "rounds": 3, "task": "breast-cancer", "min_updates": 2}
@@ -87,5 +89,11 @@ def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_every_case_can_be_played() -> None:
     cases = (*quick(), *headline(), *grid(), *small(), *adaptive())
-    assert all(case.config().devices and case.key for case in cases)
+    pictures = Samples(np.zeros((6_000, 1), np.float32), np.arange(6_000) % CLASSES)
+    data = Dataset(pictures, pictures)
+    sizes = {(case.devices, case.miners, case.partition, case.seed): case.config() for case in cases}
+    for config in sizes.values():  # nobody goes without data, on tables like the real ones
+        shares = split(data, config.devices, config.miners, config.partition, config.seed, alpha=config.alpha)
+        assert all(map(len, shares.devices))
+    assert all(case.key for case in cases)
     assert len({case.key for case in quick()}) == len(list(quick()))
