@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,15 +13,18 @@ from bcfl.protocol.types import Verdict
 from bcfl.roles.checks.scores import Mask
 
 MEMORY: Final = 10  # rounds: what a part of a group brings is not found each time
+TIMES: Final = 2  # that an outlier is remembered for: there are many reasons to be one, and most pass
 
 
-def blamed(history: History, current: Round, submissions: Sequence[Submission], verdict: Verdict) -> Mask:
-    """Return whose device two thirds of the weight called `verdict` not long ago, (submissions,).
+def blamed(
+    history: History, current: Round, submissions: Sequence[Submission], verdict: Verdict, times: int = 1
+) -> Mask:
+    """Return whose device two thirds of the weight called `verdict` so often not long ago, (submissions,).
 
     Half and a little more leave an update out, but are not remembered: a few that vote so on everybody need
     the error of one more.
     """
-    devices = set[int]()
+    counts = Counter[int]()
     for number in history.numbers_before(current.number, MEMORY):
         earlier = history.rounds[number]
         if earlier.levels is None:
@@ -29,5 +33,5 @@ def blamed(history: History, current: Round, submissions: Sequence[Submission], 
         for item in earlier.submissions:
             found = [vote for vote in earlier.votes if vote.opening.verdicts[item.position] is verdict]
             if found and 3 * sum(vote.voter.weight for vote in found) >= 2 * whole:
-                devices.add(item.update.device)
-    return np.array([item.update.device in devices for item in submissions], dtype=bool)
+                counts[item.update.device] += 1
+    return np.array([counts[item.update.device] >= times for item in submissions], dtype=bool)

@@ -18,7 +18,7 @@ from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import duplicate, few, levels, pipeline, time
 from bcfl.roles.checks.harm import Losses
-from bcfl.roles.checks.memory import blamed
+from bcfl.roles.checks.memory import TIMES, blamed
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult, Reference
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, as_matrix
@@ -125,7 +125,8 @@ class Verifier:
             None if beside is None else beside.earlier,
             self._contributed(history, current, submissions),
             Noise.of(self.archive.layout) is not None,
-            *(blamed(history, current, submissions, each) for each in (Verdict.QUALITY, Verdict.OUTLIER)),
+            blamed(history, current, submissions, Verdict.QUALITY),
+            blamed(history, current, submissions, Verdict.OUTLIER, TIMES),
         )
         reference = Reference(
             lambda: self._own_delta(model, current.number),

@@ -9,7 +9,7 @@ import numpy as np
 
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks.memory import MEMORY, blamed
+from bcfl.roles.checks.memory import MEMORY, TIMES, blamed
 
 
 def voted(number: int, *ballots: tuple[int, set[int]]) -> Any:
@@ -53,3 +53,13 @@ def test_verdicts_are_remembered_each_by_itself() -> None:
     assert blamed(history, current, items, Verdict.QUALITY).tolist() == [True, True, False, False]
     assert blamed(history, current, items, Verdict.OUTLIER).tolist() == [False, False, True, True]
     assert not blamed(history, current, items, Verdict.DUPLICATE).any()
+
+
+def test_one_outlier_is_not_remembered() -> None:
+    """A direction that is unusual once is no sign of a hidden task, and honest devices have it."""
+    rounds = [voted(1, (1, {2, 3})), voted(2, (1, {1, 2, 3})), voted(3, (1, {0, 1, 2}))]
+    history: Any = History(1, rounds={each.number: each for each in rounds})
+    current: Any = SimpleNamespace(number=4)
+    items = rounds[0].submissions
+    assert blamed(history, current, items, Verdict.OUTLIER).tolist() == [True, True, False, True]
+    assert blamed(history, current, items, Verdict.OUTLIER, TIMES).tolist() == [True, False, False, False]
