@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
+from dis import get_instructions
+from functools import partial
 from pathlib import Path
+from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
 
-from bcfl.errors import ConfigError, RunError
+from bcfl.errors import ConfigError, RunError, own_code
+from bcfl.federation.own_source import reached, source_of
 from bcfl.folders import private_file
 
 if TYPE_CHECKING:
@@ -19,6 +24,12 @@ if TYPE_CHECKING:
 
 FILE = "learning.json"
 WEIGHTS = "weights"
+STRUCTURE = "model structure"
+CODE = "code"  # begins what stands for code
+PYTHON = "python"  # which version wrote the file: another writes the same code otherwise
+ROOTS = ("build", "loss", "metrics", "optimizer", "schedule", "fit", "shared")  # parts whose code is followed
+EMPTY = CellType()  # of a name that is not bound yet
+ADDRESS = re.compile(r"\b0x[0-9a-f]+")
 UNFIT = "does not fit"  # what stands for weights that the task cannot begin with
 UNTOLD = frozenset(
     {"name", "description", "load", "build", "exponents", "weights", "agreement"}
@@ -42,15 +53,21 @@ def fingerprint(task: AnyTask, shares: AnyShares, seed: int) -> Fingerprint:
 
 
 def task_fingerprint(task: Task, seed: int) -> Fingerprint:
-    """Return what stands for the first model, or the weights that it has, and each option of the task.
+    """Return what stands for the first model, or the weights that it has, each option of the task, and code.
 
-    A file of weights that is gone has nothing that could differ: the first model is on the store. One that
-    does not fit the task is another than the run began with.
+    Code is what the task's parts, and the layers of its model, come to in modules of the user's. A file of
+    weights that is gone has nothing that could differ: the first model is on the store. One that does not
+    fit the task is another than the run began with.
     """
-    from bcfl.learning.training import initial_model
+    from bcfl.learning.training import FIXED_SEED, build, initial_model
 
+    module = build(task, FIXED_SEED)
     options = {field.name: getattr(task, field.name) for field in fields(task) if field.name not in UNTOLD}
     parts = {f"option {name}": _text(value) for name, value in options.items()}
+    with own_code(f"task {task.name}: its model cannot be printed"):
+        parts[STRUCTURE] = hashlib.sha256(ADDRESS.sub("", repr(module)).encode()).hexdigest()[:32]
+    roots = [*_functions(getattr(task, name) for name in ROOTS), *{type(each) for each in module.modules()}]
+    parts |= {name: f"{CODE} {value}" for name, value in sorted(reached(roots).items())}
     if task.weights is None:
         return {"model": _hash(initial_model(task.with_exponents({}), seed))} | parts
     if not Path(task.weights).exists():
@@ -59,6 +76,15 @@ def task_fingerprint(task: Task, seed: int) -> Fingerprint:
         return {WEIGHTS: _hash(initial_model(task.with_exponents({}), seed))} | parts
     except ConfigError:
         return {WEIGHTS: UNFIT} | parts
+
+
+def changes(known: Fingerprint, found: Fingerprint) -> list[str]:
+    """Return the names of what differs. Code is compared where both have it: who calls it tells the rest."""
+    return [
+        name
+        for name, value in found.items()
+        if known.get(name) != value and (name in known or not value.startswith(CODE))
+    ]
 
 
 def check(folder: Path, found: Fingerprint, weights: Path | str | None = None) -> None:
@@ -71,14 +97,17 @@ def check(folder: Path, found: Fingerprint, weights: Path | str | None = None) -
         known = json.loads(file.read_text())
     except FileNotFoundError:
         new = folder / f".{FILE}.new"
-        private_file(new).write_text(json.dumps(found, indent=1) + "\n")
+        private_file(new).write_text(json.dumps(found | {PYTHON: _python()}, indent=1) + "\n")
         new.replace(file)
         return
     except ValueError:
         raise RunError(f"{file} is damaged: remove it to go on without noticing what has changed") from None
-    if isinstance(known, dict) and WEIGHTS not in known:  # an earlier version took them for the model
-        known[WEIGHTS] = known.get("model")
-    changed = [name for name, value in found.items() if isinstance(known, dict) and known.get(name) != value]
+    known = known if isinstance(known, dict) else found
+    if WEIGHTS not in known:  # an earlier version took them for the model
+        known |= {WEIGHTS: known["model"]} if "model" in known else {}
+    if known.get(PYTHON) != _python():  # of an earlier version of bcfl, or of another of Python
+        found = {name: value for name, value in found.items() if name != STRUCTURE and CODE not in value}
+    changed = changes(known, found)
     if changed == [WEIGHTS]:
         raise RunError(
             f"file of {WEIGHTS} {weights} has changed since this run began: put back what was there, or take "
@@ -87,9 +116,11 @@ def check(folder: Path, found: Fingerprint, weights: Path | str | None = None) -
     changed = [f"file of {WEIGHTS} {weights}" if name == WEIGHTS else name for name in changed]
     if changed:
         verb = "has" if len(changed) == 1 else "have"
+        has_code = any(found.get(name, "").startswith(CODE) for name in changed)
+        way = f", or remove {file} to go on with what is there now" if has_code else ""
         raise RunError(
             f"{', '.join(changed)} {verb} changed since this run began: put back what was there, or start a "
-            "new run"
+            f"new run{way}"
         )
 
 
@@ -107,16 +138,37 @@ def _text(value: object) -> str:
         return f"{type(value).__name__}({_text(vars(value))})"
     if isinstance(value, dict):
         return "; ".join(f"{name}: {_text(item)}" for name, item in value.items())
+    if isinstance(value, partial):
+        return f"partial({_text(value.func)}, {value.args!r}, {value.keywords!r})"
     if callable(value):
-        return _hash_of_source(value)
+        return _code_text(value)
     return repr(value)
 
 
-def _hash_of_source(value: Callable[..., object]) -> str:
-    try:
-        source = inspect.getsource(value)
-    except (OSError, TypeError):
-        return (
-            f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-        )
-    return hashlib.sha256(source.encode()).hexdigest()[:32]
+def _code_text(value: Callable[..., object]) -> str:
+    """Return what stands for the source of a function, and the numbers and texts that it encloses."""
+    digest = source_of(value)
+    if digest is None:
+        module: str = getattr(value, "__module__", "")
+        return f"{module}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    enclosed = ""
+    if isinstance(value, FunctionType):
+        counters = {each.argval for each in get_instructions(value) if each.opname == "STORE_DEREF"}
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            content = None if cell == EMPTY else cell.cell_contents
+            if name not in counters and isinstance(content, bool | int | float | str):
+                enclosed += f" {name}={content!r}"
+    return f"{CODE} {digest}{enclosed}"
+
+
+def _functions(values: Iterable[Any]) -> list[object]:
+    """Return the functions among parts of a task, and those of its dict of metrics."""
+    found = list[object]()
+    for value in values:
+        items = value.values() if isinstance(value, dict) else (value,)
+        found += [getattr(item, "of", item) for item in items]
+    return [item for item in found if callable(item)]
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

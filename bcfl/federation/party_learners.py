@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.config import Config
 from bcfl.errors import ConfigError
-from bcfl.federation.fingerprint import task_fingerprint
+from bcfl.federation.fingerprint import changes, task_fingerprint
 from bcfl.federation.genesis import set_up_task
 from bcfl.learning.flower.nodes import RECORD as STATES
 from bcfl.learning.own import RECORD, Records
@@ -169,7 +169,7 @@ class TaskLearners:
         config, exponents = state["config"], state["exponents"]
         task: Any = set_up_task(config)
         task = _without_weights(task)
-        if task_fingerprint(task, config.seed) != state["known"]:
+        if changes(state["known"], task_fingerprint(task, config.seed)):
             raise ConfigError(f"task {config.task} is another there")
         task = task.with_agreement(state["agreement"])
         task = task if exponents is None else task.with_exponents(exponents)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from torch import nn
 from bcfl.config import Config
 from bcfl.errors import RunError
 from bcfl.federation import fingerprint, simulation
-from bcfl.learning import Dataset, Samples, Task
+from bcfl.learning import Dataset, Samples, Task, resolve
 from bcfl.learning.metrics import Mean
 
 THIS = "tests.integration.test_fingerprint"
@@ -90,4 +93,120 @@ def test_the_same_goes_on(begun: Path) -> None:
     assert len(simulation.resume(begun).rounds) == 1
     file.write_text("{")
     with pytest.raises(RunError, match="damaged: remove it to go on"):
+        simulation.resume(begun)
+
+
+SOURCE = '''
+import numpy as np
+import torch
+from torch import nn
+
+import own_helpers
+from bcfl.learning import Dataset, Samples, Task
+
+RATE = 0.1
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.between, self.last = nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)
+
+    def forward(self, values):
+        return self.last(torch.relu(self.between(self.first(values))))
+
+
+def load(_):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 60)
+    whole = Samples(rng.normal(size=(60, 4)) + labels[:, None], labels)
+    return Dataset(whole.take(np.arange(40)), whole.take(np.arange(40, 60)))
+
+
+def step(model, features, labels):
+    nn.functional.cross_entropy(model(features), labels).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= RATE * parameter.grad
+            parameter.grad.zero_()
+
+
+def fit(model, data, context):
+    """Train on all."""
+    step(model, *data.tensors)
+    own_helpers.tidy(model)
+
+
+def other():
+    return 1
+
+
+task = Task("own", "", load, Net, fit=fit)
+'''
+HELPERS = "def tidy(model):\n    return 1\n"
+
+
+def own_task(folder: Path, source: str, helpers: str) -> Task:
+    """Return the task of modules that are new to Python, as another process has them."""
+    for name, text in (("own_net", source), ("own_helpers", helpers)):
+        sys.modules.pop(name, None)
+        (folder / f"{name}.py").write_text(text)
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    importlib.invalidate_caches()
+    return resolve("own_net:task")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("torch.relu", "torch.tanh", "own_net.Net has"),
+        ("RATE * parameter.grad", "2 * RATE * parameter.grad", "own_net.step has"),
+        ("RATE = 0.1", "RATE = 0.2", "own_net.RATE has"),
+        ("nn.ReLU()", "nn.Tanh()", "model structure, own_net.Net have"),
+        ("return 1\n", "return 2\n", "own_helpers.tidy has"),
+        ("fit=fit", "loss=lambda o, y: o.sum(), fit=fit", "option loss has"),
+    ],
+)
+def test_code_that_builds_the_same_tensors_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, named: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    first = fingerprint.task_fingerprint(own_task(tmp_path, SOURCE, HELPERS), 0)
+    fingerprint.check(tmp_path, first)
+    changed = own_task(tmp_path, SOURCE.replace(old, new), HELPERS.replace(old, new))
+    with pytest.raises(RunError, match=rf"^{named} changed since this run began: put back") as refusal:
+        fingerprint.check(tmp_path, fingerprint.task_fingerprint(changed, 0))
+    (tmp_path / fingerprint.FILE).unlink()
+    fingerprint.check(tmp_path, fingerprint.task_fingerprint(changed, 0))
+    assert "learning.json to go on with what is there now" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""Train on all."""', "# as one pleases"),
+        ("step(model, *data.tensors)", "step(  # all at once\n        model, *data.tensors\n    )"),
+        ("def other():\n    return 1", "def another():\n    return 2"),
+    ],
+)
+def test_comments_layout_and_code_that_nobody_calls_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert old in SOURCE
+    first = fingerprint.task_fingerprint(own_task(tmp_path, SOURCE, HELPERS), 0)
+    assert {"own_net.RATE", "own_helpers.tidy"} <= set(first)
+    changed = own_task(tmp_path, SOURCE.replace(old, new), HELPERS)
+    assert fingerprint.task_fingerprint(changed, 0) == first
+
+
+def test_code_is_not_compared_with_what_another_python_has_written(begun: Path) -> None:
+    file = begun / fingerprint.FILE
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps(known | {"python": "3.0", f"{THIS}.narrow": "code 0"}))
+    assert len(simulation.resume(begun).rounds) == 1
+    file.write_text(json.dumps(known | {f"{THIS}.narrow": "code 0"}))
+    with pytest.raises(RunError, match="narrow has changed"):
         simulation.resume(begun)
