@@ -53,4 +53,6 @@ def write_files(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("name a folder for the files: python examples/hospital.py sites")
     write_files(Path(sys.argv[1]))

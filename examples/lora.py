@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import bcfl
-from bcfl.learning import Dataset, Samples, Task
+from bcfl.errors import BcflError, ConfigError
+from bcfl.learning import Dataset, Samples, Task, resolve
 
 FOLDER = Path(os.environ.get("LORA_FOLDER", "runs/lora"))
 MODEL = os.environ.get("LORA_MODEL")  # the folder of a Hugging Face model
@@ -180,6 +182,7 @@ def pretrain(seconds: float) -> None:
     """Train the base model on English for so long, and keep it in FOLDER."""
     from pydoc_data.topics import topics
 
+    FOLDER.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model, pieces = Transformer(), torch.tensor(windows("".join(topics.values())))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -193,7 +196,6 @@ def pretrain(seconds: float) -> None:
         steps += 1
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"base model: {parameters:,} parameters, {steps} steps, perplexity {value.exp():.1f} on English")
-    FOLDER.mkdir(parents=True, exist_ok=True)
     save_file({n: v for n, v in model.state_dict().items() if "lora_" not in n}, FOLDER / "base.safetensors")
 
 
@@ -212,14 +214,34 @@ def perplexities(run: Path, round_: int) -> list[float | None]:
     return [TorchLearner(fitted, None, part, 0).evaluate(vector).metrics["perplexity"] for part in own]
 
 
-if __name__ == "__main__":
+def find_name() -> str:
+    """Return the name of this module's task: with its folder if that is here, so that `bcfl` finds it too."""
+    file = Path(__file__).resolve()
+    if file.is_relative_to(Path.cwd()):
+        name = ".".join(file.relative_to(Path.cwd()).with_suffix("").parts)
+        with suppress(ConfigError):  # of a folder whose name is no module's
+            resolve(f"{name}:task")
+            return f"{name}:task"
+    resolve(f"{file.stem}:task")  # Python looks beside the script, too
+    return f"{file.stem}:task"
+
+
+def main(seconds: float) -> None:
+    """Pre-train the base model where there is none, and adapt it."""
+    config = bcfl.Config(task=find_name(), devices=len(PACKAGES), miners=2, rounds=3)
     if MODEL is None and not (FOLDER / "base.safetensors").exists():
-        pretrain(float(sys.argv[1]) if sys.argv[1:] else 60)
+        pretrain(seconds)
     shared = sum(tensor.numel() for name, tensor in build().state_dict().items() if "lora_" in name)
     total = sum(tensor.numel() for tensor in build().state_dict().values())
     print(f"shared: {shared:,} of {total:,} parameters, {shared / total:.2%}")
-    config = bcfl.Config(task="examples.lora:task", devices=len(PACKAGES), miners=2, rounds=3)
     report = bcfl.run(config.model_copy(update={"partition": "pathological", "classes_per_device": 1}))
     pairs = zip(perplexities(Path(report.run_dir), 0), perplexities(Path(report.run_dir), 3), strict=True)
     for package, (before, after) in zip(PACKAGES, pairs, strict=True):
         print(f"{package:12} perplexity {before:6.2f} before, {after:6.2f} after")
+
+
+if __name__ == "__main__":
+    try:
+        main(float(sys.argv[1]) if sys.argv[1:] else 60)
+    except BcflError as error:
+        sys.exit(f"error: {error}")

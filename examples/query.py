@@ -7,6 +7,7 @@ deployed on the network `local`, and its last model is tested.
 import sys
 from pathlib import Path
 
+from bcfl.errors import BcflError
 from bcfl.federation.query import Query, open_deployment, open_run
 
 
@@ -34,7 +35,8 @@ def print_accuracy(query: Query) -> None:
     print("accuracy:", learner.evaluate(decode(lanes, query.terms.scale_bits)).accuracy)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print what the run or the deployment has recorded."""
     if sys.argv[1:]:
         with open_run(Path(sys.argv[1])) as run:
             print_rounds(run)
@@ -42,3 +44,10 @@ if __name__ == "__main__":
         with open_deployment("federation", network="local") as deployment:
             print_rounds(deployment)
             print_accuracy(deployment)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BcflError as error:
+        sys.exit(f"error: {error}")

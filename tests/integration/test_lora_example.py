@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +16,8 @@ from bcfl.learning.training import layout
 from examples import lora
 
 STEPS = 300
+ROOT = Path(__file__).parents[2]
+SMALL = {"= 128, 64, 384, 6, 6, 4": "= 128, 64, 24, 1, 1, 4", "WINDOWS = 160": "WINDOWS = 8"}
 
 
 @pytest.fixture
@@ -54,3 +59,32 @@ def test_another_base_model_has_another_hash(small: Path) -> None:
     (small / "base.safetensors").unlink()
     lora.pretrain(0.0)
     assert layout(lora.task).base != first
+
+
+@pytest.mark.parametrize(("folder", "place"), [("mine", ""), ("my-examples", ""), ("mine", "elsewhere")])
+def test_the_script_runs_in_any_folder_and_from_any(tmp_path: Path, folder: str, place: str) -> None:
+    source = (ROOT / "examples" / "lora.py").read_text()
+    for old, new in SMALL.items():
+        assert old in source
+        source = source.replace(old, new)
+    for name in (folder, place):
+        (tmp_path / name).mkdir(exist_ok=True)
+    (tmp_path / folder / "lora.py").write_text(source)
+    result = run(tmp_path / folder / "lora.py", tmp_path / place)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(" before, ") == len(lora.PACKAGES)
+
+
+def test_an_error_is_one_line_and_comes_before_the_training(tmp_path: Path) -> None:
+    source = (ROOT / "examples" / "lora.py").read_text()
+    (tmp_path / "lora.py").write_text(source.replace("task = Task(", "adapted = Task("))
+    result = run(tmp_path / "lora.py", tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == "error: task 'lora:task': lora has no task: known: adapted\n"
+    assert not (tmp_path / "runs").exists()
+
+
+def run(script: Path, place: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), "0"]
+    return subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)

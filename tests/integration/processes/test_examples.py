@@ -95,3 +95,13 @@ def test_the_scripts_train_together_and_the_query_tells(place: Path) -> None:
 
 def test_a_device_of_ones_own_takes_less_than_forty_lines() -> None:
     assert len((ROOT / "examples" / "device.py").read_text().splitlines()) < 41
+
+
+@pytest.mark.parametrize("script", ["query.py", "miner.py", "deploy.py"])
+def test_an_error_of_bcfl_is_one_line_from_any_folder(tmp_path: Path, script: str) -> None:
+    (tmp_path / "bcfl.toml").write_text(NETWORK.format(url="http://127.0.0.1:1"))
+    arguments = {"miner.py": ["0"], "deploy.py": ["--network", "local"]}.get(script, [])
+    assert run(tmp_path, script, *arguments).wait(STALL_SECONDS) == 1
+    lines = log_of(tmp_path, script).read_text().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
