@@ -42,15 +42,20 @@ def decisions(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return what a classifier answers, and what is true, as integers of one shape; raises ConfigError.
 
     Outputs are logits. With one axis more than the targets, that is the classes': the second, or the last.
-    With as many numbers as there are targets, each says yes above 0.
+    With as many numbers as there are targets, each says yes above 0. Targets are whole numbers, and 0 or 1
+    where outputs say yes or no.
     """
     shape, wanted = tuple(outputs.shape), tuple(targets.shape)
+    if bool((targets != targets.long()).any()):
+        raise ConfigError("targets are no classes but other numbers: name other metrics, such as mae")
     if len(shape) == len(wanted) + 1 and shape[1:] != (1,):
         if (shape[0], *shape[2:]) == wanted:
             return outputs.argmax(1), targets.long()
         if shape[:-1] == wanted:
             return outputs.argmax(-1), targets.long()
     if outputs.numel() == targets.numel() and shape[0] == wanted[0]:
+        if targets.numel() and not bool(((targets == 0) | (targets == 1)).all()):
+            raise ConfigError("of one output a target says 0 or 1: name other metrics, such as mae")
         return (outputs.reshape(targets.shape) > 0).long(), targets.long()
     raise ConfigError(
         f"outputs {shape} and targets {wanted} are not those of a classifier: name other metrics"
@@ -91,7 +96,10 @@ def f1(outputs: Tensor, targets: Tensor) -> float:
 
 
 def auc(outputs: Tensor, targets: Tensor) -> float:
-    """Return the area under the ROC curve, the mean over the classes if they are several; nan with one."""
+    """Return the area under the ROC curve, the mean over the classes if they are several; nan with one.
+
+    Of several labels a sample it is that of all of them together, as if each were a sample (micro).
+    """
     from sklearn.metrics import roc_auc_score
 
     truth = targets.flatten().long().numpy()

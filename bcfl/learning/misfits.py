@@ -14,6 +14,7 @@ from bcfl.learning import private
 from bcfl.learning.accelerators import CPU
 from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.flat import layout_of
+from bcfl.learning.losses import check_classes, check_mean
 from bcfl.learning.meter import MetricError
 from bcfl.learning.tasks import Task
 from bcfl.learning.training import (
@@ -38,7 +39,10 @@ def check_model(task: Task) -> None:
     task = replace(task, weights=None)
     first, second = build(task, FIXED_SEED), build(task, FIXED_SEED + 1)
     with own_code(f"task {task.name}: its model cannot be used"):
-        layouts = [layout_of(module, task.exponents, task.shared).tensors for module in (first, second)]
+        try:
+            layouts = [layout_of(module, task.exponents, task.shared).tensors for module in (first, second)]
+        except ConfigError as error:
+            raise ConfigError(f"task {task.name}: {error}") from error
     if _shares_tensors(first, second):
         raise ConfigError(
             f"task {task.name}: build must return a new module each time, not one it has returned before"
@@ -65,8 +69,13 @@ def check_fit(task: Task, dataset: Dataset, device: str = CPU) -> None:
     check_model(task)
     task = replace(task, weights=None)
     model, bench = initial_model(task, FIXED_SEED), Workbench(task, device)
+    some = dataset.train if len(dataset.train) else dataset.test
+    if len(some):
+        check_classes(task, some, model, bench)
     _check_samples(task, dataset.train, model, "training sample", bench)
     _check_samples(task, dataset.test, model, "test sample", bench)
+    if len(some):
+        check_mean(task, some, model, bench)
     count, size = len(dataset.train), min(task.batch_size, len(dataset.train))
     if private.noise_of(task) is not None and count:
         few = dataset.train.take(np.arange(min(SHOWN, count))).in_memory()

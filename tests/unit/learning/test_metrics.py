@@ -170,3 +170,19 @@ def test_how_tables_show_them(name: str, value: float | None, text: str) -> None
 
 def test_names_may_come_in_any_form() -> None:
     assert list(chosen("auc")) == list(chosen(["auc"])) == list(chosen({"auc": BUILT_IN["auc"]})) == ["auc"]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced accuracy", "f1"])
+@pytest.mark.parametrize("targets", [[0.5, 1.5, 2.0], [0.0, 3.0, 7.0]])
+def test_metrics_of_classes_are_refused_where_numbers_are_predicted(name: str, targets: list[float]) -> None:
+    with pytest.raises(ConfigError, match=rf"^task t: metric '{name}': .*: name other metrics, such as mae$"):
+        evaluation(np.zeros((3, 1)), np.array(targets), metrics=[name])
+
+
+def test_auc_of_several_labels_is_that_of_all_together() -> None:
+    outputs, labels = (
+        np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.4]]),
+        np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]),
+    )
+    together = evaluation(outputs.reshape(6, 1), labels.reshape(6), metrics=["auc"]).metrics
+    assert evaluation(outputs, labels, metrics=["auc"]).metrics == together

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
-from torch import Tensor, nn
+from torch import Tensor, nn, tensor
 
 from bcfl.errors import ConfigError
 from bcfl.learning import BUILT_IN, Dataset, Samples, Task
@@ -34,8 +36,8 @@ def test_every_built_in_model_fits_its_data() -> None:
         (task_of(loss=lambda outputs, _labels: outputs), "do not fit: .*: (ValueError|RuntimeError): "),
         (task_of(lambda: 3), "build must return a torch module, not int"),  # type: ignore[arg-type,return-value]
         (task_of(lambda: nn.Linear(1 // 0, 1)), "its model cannot be built: ZeroDivisionError"),
-        (task_of(nn.ReLU), "nothing to train"),
-        (task_of(lambda: nn.LazyLinear(CLASSES)), "lazy layers"),
+        (task_of(nn.ReLU), "^task test: the model has nothing to train"),
+        (task_of(lambda: nn.LazyLinear(CLASSES)), "^task test: the model has lazy layers"),
         (task_of(lambda: nn.Linear(FEATURES, CLASSES, device="meta")), "device meta"),
         (
             replace(task_of(), shared=lambda name, tensor: name == "weight" or bool(tensor[0] > 0)),
@@ -111,3 +113,48 @@ def test_a_model_is_checked_without_data_where_the_task_tells_its_shape() -> Non
         check_model(task)
     check_model(replace(task, classes=CLASSES))
     check_model(replace(task_of(), loss=squares))
+
+
+def sum_of_squares(outputs: Tensor, labels: Tensor) -> Tensor:
+    return ((outputs - labels[:, None]) ** 2).sum()
+
+
+def spread_squares(outputs: Tensor, labels: Tensor) -> Tensor:
+    return ((outputs - labels) ** 2).mean()
+
+
+def test_a_loss_of_ones_own_that_spreads_outputs_is_found() -> None:
+    small, large = samples_of(9), Samples(samples_of(9).features, samples_of(9).labels * 1000)
+    for data in (small, large):
+        line = check_data(data, build=lambda: nn.Linear(FEATURES, 1), loss=spread_squares)
+        assert "the loss spreads outputs (8, 1) and labels (8,) over one another: give both one shape" in line
+    fitting = replace(
+        task_of(lambda: nn.Linear(FEATURES, 1)), loss=lambda o, y: spread_squares(o.squeeze(1), y)
+    )
+    check_fit(fitting, Dataset(samples_of(9)))
+    check_fit(replace(fitting, build=lambda: nn.Sequential(nn.Linear(FEATURES, 1), nn.Flatten(0)),
+                      loss=spread_squares), Dataset(samples_of(9)))  # fmt: skip
+
+
+def test_a_loss_that_is_no_mean_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    def weighted(outputs: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs, labels, weight=tensor([1.0, 5.0, 20.0]))
+
+    for loss in (weighted, lambda o, y: nn.functional.mse_loss(o.mean(1), y.float())):
+        check_fit(task_of(loss=loss), Dataset(samples_of(40)))
+    check_fit(task_of(restless), Dataset(samples_of(40)))
+    assert caplog.messages == []
+    check_fit(task_of(loss=sum_of_squares), Dataset(samples_of(40)))
+    assert len(caplog.messages) == 1
+    assert "task test: its loss is no mean over the batch: " in caplog.text
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: nn.Linear(FEATURES, 1), lambda: nn.Sequential(nn.Linear(FEATURES, 1), nn.Flatten(0))]
+)
+@pytest.mark.parametrize("axes", [1, 2])
+def test_cross_entropy_of_one_output_is_refused(build: Callable[[], nn.Module], axes: int) -> None:
+    data = samples_of(9)
+    labels = data.labels.astype(np.float32)
+    line = check_data(Samples(data.features, labels if axes == 1 else labels[:, None]), build=build)
+    assert "cross-entropy of one output is always 0: for numbers to predict state loss=" in line
