@@ -35,7 +35,7 @@ class TrainingResult:
 class Evaluation:
     """The quality of a model on held-out data."""
 
-    loss: float  # the task's, mean over the samples
+    loss: float  # the task's, mean over the samples; nan of a Flower app that tells none
     samples: int
     metrics: dict[str, float | None] = field(default_factory=dict)  # the task's, in order; None: undefined
 

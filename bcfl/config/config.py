@@ -69,6 +69,7 @@ class Config(Options):
             if name not in cls.model_fields:
                 raise ConfigError(unknown(cls, option.name, option.source))
             options[name] = option
+        _refuse_two_tasks(options)
         for name, value in (defaults or {}).items():
             if name != "miners" or "mode" not in options or options["mode"].value != "full":
                 options.setdefault(name, Given(name, value, "the command's default"))
@@ -89,3 +90,13 @@ class Config(Options):
                 raise
             sources = {name: option.source for name, option in options.items()}
             raise ConfigError(explain(cls, error.__cause__, sources)) from None
+
+
+def _refuse_two_tasks(options: Mapping[str, Given]) -> None:
+    """Raise ConfigError where somebody names an app and a task, also the default one."""
+    task, flower = options.get("task"), options.get("flower")
+    if task is not None and flower is not None and task.value == Options.model_fields["task"].default:
+        raise ConfigError(
+            f"task={task.value} ({task.source}) and flower={flower.value} ({flower.source}) are two things "
+            "to learn: leave one out"
+        )

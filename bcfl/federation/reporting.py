@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,7 @@ class Reporter:
             global_cid=self.archive.sizes.model_cid(block.round, block.cid),
             block_hash=None if round_.block_hash is None else "0x" + round_.block_hash.hex(),
             accuracy=evaluation.accuracy,
-            loss=evaluation.loss,
+            loss=None if math.isnan(evaluation.loss) else evaluation.loss,
             metrics=evaluation.metrics,
             gas=sum(self.ledger.contract.gas_of(transaction) for transaction in round_.transactions),
             attack_success=None if backdoor is None else backdoor.accuracy,

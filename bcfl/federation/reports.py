@@ -143,7 +143,8 @@ class Report:
             return f"nothing was learned: {_all_of(count)} void ({self._reasons()})"
         if final[-1].global_root == self.initial_root:
             return "nothing was learned: the model is as it began; no update moves a lane of it"
-        if len(final) > 1 and len({(round_.loss, *round_.metrics.values()) for round_ in final}) == 1:
+        figures = {(round_.loss, *round_.metrics.values()) for round_ in final}
+        if len(final) > 1 and len(figures) == 1 and set(*figures) != {None}:
             words = "the loss on the test data has not moved; the values may not fit the lanes"
             return f"nothing was learned: in {len(final)} rounds {words}"
         return None

@@ -345,3 +345,12 @@ def test_one_option_as_its_flag_gives_it() -> None:
     assert Config.flag("stake", "2 ether") == 2 * 10**18
     with pytest.raises(ConfigError, match=r"stake=lots \(--stake\) must be an amount such as"):
         Config.flag("stake", "lots")
+
+
+def test_a_task_beside_an_app_is_refused_also_where_it_is_the_usual_one() -> None:
+    for task in ("digits", "breast-cancer"):
+        with pytest.raises(
+            ConfigError, match=rf"task={task}.* and flower=.* are two things to learn: leave one"
+        ):
+            Config.load({"task": task, "flower": Path("app")}, toml=None, env={})
+    assert Config(task="digits", flower=Path("app")).flower == Path("app")  # as a run's folder tells it

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from bcfl.errors import ConfigError
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Layout
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from bcfl.federation.views.source import Source
     from bcfl.learning.kinds import AnyTask
     from bcfl.protocol.fixedpoint import Model
@@ -79,13 +81,23 @@ def to_safetensors(
     if task is not None:
         from bcfl.learning.kinds import state_of
 
-        return save(state_of(_fitted(task, layout), values), metadata)
+        return save(_in_order(state_of(_fitted(task, layout), values), task), metadata)
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
         tensors[tensor.name] = (values[start:end] * np.float32(2.0**tensor.exponent)).reshape(tensor.shape)
         start = end
     return save(tensors, metadata)
+
+
+def _in_order(arrays: dict[str, npt.NDArray[Any]], task: AnyTask) -> dict[str, npt.NDArray[Any]]:
+    """Return an app's arrays, where it numbers them, under names that sort as they are numbered: 00, 01."""
+    from bcfl.learning.flower import FlowerTask
+
+    if not isinstance(task, FlowerTask) or not all(name.isdecimal() for name in arrays):
+        return arrays
+    digits = max(map(len, arrays))
+    return {name.zfill(digits): array for name, array in arrays.items()}
 
 
 def write_adapters(path: Path, layout: Layout, lanes: Model, scale_bits: int, task: AnyTask) -> None:

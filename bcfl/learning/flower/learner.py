@@ -134,9 +134,11 @@ class FlowerLearner(_LossAlone):
             samples, values = _samples_in(reply.content), _numbers_in(reply.content)
         names = [name for name in values if "loss" in name.lower()]
         name = "loss" if "loss" in names else next(iter(names), None)
-        loss = math.inf if name is None else values.pop(name)
+        loss = None if name is None else values.pop(name)
         self._task.set_metrics(list(values))
         metrics = {key: value if math.isfinite(value) else None for key, value in values.items()}
+        if loss is None:
+            return Evaluation(math.nan, samples, metrics)
         return Evaluation(math.inf if math.isnan(loss) else loss, samples, metrics)
 
     def _ask(self, kind: str, text: str, model: Vector, round_: int, state: bytes) -> _Reply:
@@ -252,8 +254,11 @@ def _numbers_in(content: RecordDict) -> dict[str, float]:
 
 
 def _mean(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Return the means of evaluations by samples; of a metric over those that have it."""
+    """Return the means of evaluations by samples; of a loss or a metric over those that have it."""
     total = sum(item.samples for item in evaluations)
+    losses = [(item.loss, item.samples) for item in evaluations if not math.isnan(item.loss)]
+    loss_samples = sum(count for _, count in losses)
+    loss = sum(value * count for value, count in losses) / loss_samples if losses else math.nan
     names = dict.fromkeys(name for item in evaluations for name in item.metrics)
     metrics: dict[str, float | None] = {}
     for name in names:
@@ -261,4 +266,4 @@ def _mean(evaluations: Sequence[Evaluation]) -> Evaluation:
         known = [(value, count) for value, count in pairs if value is not None]
         weight = sum(count for _, count in known)
         metrics[name] = sum(value * count for value, count in known) / weight if weight else None
-    return Evaluation(sum(item.loss * item.samples for item in evaluations) / total, total, metrics)
+    return Evaluation(loss, total, metrics)

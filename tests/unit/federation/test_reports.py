@@ -9,7 +9,7 @@ from bcfl.federation.reports import Rejection, Report, RoundReport
 GENESIS, DEVICE = "0x00", "0x" + "11" * 20
 
 
-def final(number: int, root: str = "0x01", loss: float = 0.5) -> RoundReport:
+def final(number: int, root: str = "0x01", loss: float | None = 0.5) -> RoundReport:
     fields = (
         number,
         "finalized",
@@ -42,6 +42,7 @@ def void(number: int) -> RoundReport:
         ((final(1, GENESIS),), "the model is as it began; no update moves a lane of it"),
         ((final(1), final(2)), "in 2 rounds the loss on the test data has not moved; the values may not fit"),
         ((final(1), final(2, loss=0.4)), None),
+        ((final(1, loss=None), final(2, loss=None)), None),  # an app that tells none
         ((void(1), final(2)), None),
     ],
 )
