@@ -9,16 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from bcfl.errors import ConfigError
 from bcfl.learning.context import FitContext
 from bcfl.learning.flat import FlatModule
 from bcfl.learning.loading import Batch, Loaded
 from bcfl.learning.tasks import Task
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 
 def steps_of(task: Task, samples: int) -> int:
@@ -46,13 +52,31 @@ def train(task: Task, flat: FlatModule, data: Loaded, max_steps: int | None = No
             gradient = _gradient(task, flat, step)
             flat.vector.sub_(gradient, alpha=task.learning_rate)
         return
-    optimizer = task.optimizer([each for each in flat.module.parameters() if each.requires_grad])
-    schedule = None if task.schedule is None else task.schedule(optimizer, total)
+    optimizer, schedule = open_optimizer(task, flat.module, total)
     for step in groups:
         _gradient(task, flat, step)
         optimizer.step()
         if schedule is not None:
             schedule.step()
+
+
+def open_optimizer(task: Task, module: nn.Module, steps: int) -> tuple[Optimizer, LRScheduler | None]:
+    """Return a task's optimizer, and its schedule, for a round of so many steps.
+
+    Raises ConfigError for one that cannot step by gradients alone.
+    """
+    assert task.optimizer is not None
+    optimizer = task.optimizer([each for each in module.parameters() if each.requires_grad])
+    schedule = None if task.schedule is None else task.schedule(optimizer, steps)
+    for value in (optimizer, schedule):
+        step: Any = getattr(type(value), "step", None)
+        for parameter in list(signature(step).parameters.values())[1:] if step is not None else ():
+            if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                raise ConfigError(
+                    f"task {task.name}: a step of {type(value).__name__} needs a {parameter.name}, which it "
+                    "gets in a loop of your own alone: state `fit`"
+                )
+    return optimizer, schedule
 
 
 def warm_up() -> None:

@@ -57,7 +57,11 @@ def split(
     order = np.random.default_rng([seed, 0]).permutation(len(dataset.train)).astype(np.int64)
     cut = round(len(order) * held_out) if miners else 0
     if cut < miners:
-        raise ConfigError(f"{cut} held-out samples are too few for {miners} miners: take fewer miners")
+        samples, parties = f"{cut} sample{'s' * (cut != 1)}", f"{miners} miner{'s' * (miners != 1)}"
+        raise ConfigError(
+            f"{samples} held out for {parties}, a share of {held_out:g} of {len(order)} training samples, "
+            "and each needs one to judge by: take fewer miners, or more data"
+        )
     train = dataset.train.take(order[cut:])
     kinds = train.strata if train.groups is None else train.groups
     parts = partition(partition_by, kinds, devices, seed, alpha=alpha, classes=classes)

@@ -26,6 +26,7 @@ from bcfl.errors import ConfigError, own_code
 from bcfl.learning.accelerators import isolated, sow
 from bcfl.learning.flat import FlatModule
 from bcfl.learning.loading import Loaded
+from bcfl.learning.loops import open_optimizer
 from bcfl.learning.tasks import Task, cross_entropy
 from bcfl.protocol.gaussian import Stream, chosen
 from bcfl.protocol.noise import SAMPLE, Noise
@@ -173,8 +174,7 @@ def _stepper(task: Task, flat: FlatModule, total: int) -> Callable[[], None]:
             flat.vector.sub_(flat.gradient, alpha=task.learning_rate)
 
         return descend
-    optimizer = task.optimizer([each for each in flat.module.parameters() if each.requires_grad])
-    schedule = None if task.schedule is None else task.schedule(optimizer, total)
+    optimizer, schedule = open_optimizer(task, flat.module, total)
 
     def step() -> None:
         optimizer.step()

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from dis import Instruction, get_instructions
+from inspect import unwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +161,7 @@ class Task:
     def dataset(self, data_dir: Path | None = None) -> Dataset:
         """Return what `load` returns, checked; raises ConfigError or DataError of one line on failure."""
         if data_dir is None:
-            text = "its data cannot be loaded without --data"
+            text = "its data cannot be loaded" + " without --data" * _reads(self.load)
         elif data_dir.exists():
             text = f"its data cannot be loaded from {data_dir}"
         else:
@@ -209,6 +211,22 @@ def _import(name: str) -> Task:
 def _nearest(name: str, names: Iterable[str]) -> str:
     matches = get_close_matches(name, names := list(names), n=1)
     return f"did you mean {matches[0]}?" if matches else f"known: {', '.join(names) or 'none'}"
+
+
+def _reads(load: Callable[..., Any]) -> bool:
+    """Whether `load` reads the folder that it gets, as far as its code tells."""
+    code = getattr(unwrap(load), "__code__", None)
+    if code is None or not code.co_varnames:
+        return True
+    names = {
+        name for line in get_instructions(code) if line.opname.startswith("LOAD") for name in _names(line)
+    }
+    return code.co_varnames[0] in names
+
+
+def _names(instruction: Instruction) -> tuple[Any, ...]:
+    value = instruction.argval
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _builder(model: str, shape: tuple[int, ...], classes: int) -> Callable[[], nn.Module]:

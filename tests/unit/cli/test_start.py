@@ -105,7 +105,7 @@ def test_refusals(bcfl: Bcfl, place: Path, busy_port: int) -> None:
         (["device", *local, *share, "--task", "digits"], "another layout"),
         (["device", *local, "--account", 2], "456 training samples are more than the 200 that a device of"),
         (["device", *local, "--account", 2], "--cap-samples trains on all of them and claims 200"),
-        (["device", *local, "--account", 2, "--task", "owner:broken"], "without --data: KeyError: 'column'"),
+        (["device", *local, "--account", 2, "--task", "owner:broken"], "be loaded: KeyError: 'column'"),
         (["device", *local, *share, "--store", "/dev/null/x"], "cannot be made"),
         (["device", *local, *share, "--store", "ipfs:nonsense"], "no address of an IPFS daemon"),
         (["device", *local, *share, "--gateway", "nonsense"], "no URL of a gateway"),

@@ -283,3 +283,21 @@ def test_a_loop_that_goes_wrong_is_one_line(fit: Any, message: str) -> None:
 def test_options_out_of_range_are_one_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^task t: {message}$"):
         replace(TASK, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"optimizer": torch.optim.LBFGS}, "LBFGS needs a closure"),
+        (
+            {"optimizer": torch.optim.Adam,
+             "schedule": lambda optimizer, _: torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)},
+            "ReduceLROnPlateau needs a metrics",
+        ),
+    ],
+)  # fmt: skip
+def test_an_optimizer_that_steps_by_more_than_gradients_is_told_to_take_a_loop(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^task t: a step of {words}, which .*: state `fit`$"):
+        trained(replace(TASK, **options))

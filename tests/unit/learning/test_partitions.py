@@ -135,7 +135,8 @@ def test_split_without_miners_trains_on_everything() -> None:
     [
         (0, 1, 0.15, "at least one device"),
         (1, -1, 0.15, "at least one device"),
-        (2, 16, 0.15, "15 held-out samples are too few for 16 miners"),
+        (2, 16, 0.15, "15 samples held out for 16 miners, a share of 0.15 of 100 training samples"),
+        (2, 2, 0.01, "^1 sample held out for 2 miners, a share of 0.01"),
         (2, 1, 1.0, "held-out share"),
         (90, 2, 0.15, "85 training samples cannot be shared among 90 devices"),
     ],

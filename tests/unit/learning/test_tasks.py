@@ -177,8 +177,11 @@ def test_loading_passes_the_folder_on(tmp_path: Path) -> None:
 
 
 def test_loading_that_fails_is_one_line_that_names_the_folder(tmp_path: Path) -> None:
-    def broken(_folder: Path | None) -> Dataset:
-        raise KeyError("column\nmissing")
+    def broken(folder: Path | None) -> Dataset:
+        raise KeyError("column\nmissing", folder)
+
+    def alone(_: Path | None) -> Dataset:
+        raise KeyError("column")
 
     def ends(_folder: Path | None) -> Dataset:
         raise SystemExit(3)
@@ -193,5 +196,9 @@ def test_loading_that_fails_is_one_line_that_names_the_folder(tmp_path: Path) ->
         a_task(ends).dataset()
     with pytest.raises(DataError, match="load must return a Dataset, or two torch data sets, not NoneType"):
         a_task(lambda _folder: None).dataset()
-    with pytest.raises(DataError, match="loaded without --data: labels must be a numpy array"):
+    with pytest.raises(
+        DataError, match="its data cannot be loaded: KeyError: 'column'"
+    ):  # which asks for no folder
+        a_task(alone).dataset()
+    with pytest.raises(DataError, match="loaded: labels must be a numpy array"):
         a_task(lambda _folder: Samples(np.eye(2, dtype=np.float32), [0, 1])).dataset()  # type: ignore[arg-type]
