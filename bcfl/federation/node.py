@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bcfl.errors import ConfigError, RelayError, RunError
 from bcfl.federation import metrics
 from bcfl.federation.daemon import POLL, BackgroundTask, Daemon, Party
-from bcfl.federation.registration import register_miner
+from bcfl.federation.registration import register_miner, warn_of_endpoint
 from bcfl.folders import private_file, private_folder
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.noise import Noise
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 LOCK: Final = "lock"
 FEDERATION: Final = "federation.json"  # of which a journal is
 SPREAD: Final = 0.5  # of a phase, in which the claims of all parties are spread
-UNSPECIFIED: Final = ("0.0.0.0", "::")  # where a socket listens on all addresses; nobody can be sent there
 log = logging.getLogger(__name__)
 
 
@@ -238,15 +237,12 @@ class Node:
             health=daemon.health, counters=counters, tls=options.tls, refresh=ledger.refresh, book=book,
             ready=inbox.keyholder.answer_known,
         )  # fmt: skip
-        if endpoint is None and options.host in UNSPECIFIED:
-            log.warning(
-                "nobody else reaches %s: say with --endpoint where this machine is reached", options.host
-            )
         announced_url = None if endpoint else ledger.history().endpoints.get(address)
         server = _make_server(make, options, announced_url)
         try:
             server.start()
             url, is_sealed = _announcement(server, endpoint), self.archive.privacy.confidential
+            warn_of_endpoint(self.client, url)
             register_miner(self.client, self.account, url, options.stake, reads=is_sealed)
             yield daemon
         finally:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from bcfl.errors import ConfigError
 from bcfl.ledger.deployment.deploy import ether
 from bcfl.protocol.readers import with_key
 from bcfl.protocol.sealing import ROTATIONS, ReaderKey, reader_key
-from bcfl.relay.client import Endpoint
+from bcfl.relay.client import PRIVATE_SETTING, Endpoint
+from bcfl.transport.client import is_private_host
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
@@ -42,6 +45,21 @@ def register_miner(
         raise ConfigError(f"{account.address} has left the federation as a miner: take another account")
     if history.endpoints.get(account.address) != endpoint:
         contract.send(account, "announce", endpoint)
+
+
+def warn_of_endpoint(client: FederationClient, endpoint: str) -> None:
+    """Log that others will not reach a miner, where its endpoint says so; raises RelayError as `Endpoint`."""
+    host = Endpoint.parse(endpoint).host
+    is_nowhere = False
+    with suppress(ValueError):
+        is_nowhere = ip_address(host).is_unspecified
+    if is_nowhere:
+        log.warning("nobody else reaches %s: say with --endpoint where this machine is reached", host)
+    elif client.is_public and is_private_host(host):
+        log.warning(
+            "nobody else asks %s, this machine or in a private network: say with --endpoint where this "
+            "machine is reached; if all parties are in that network, all set %s", host, PRIVATE_SETTING,
+        )  # fmt: skip
 
 
 def rotate_key(client: FederationClient, account: Account) -> ReaderKey:
