@@ -17,6 +17,8 @@ from bcfl.transport.client import is_private_host
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
     from bcfl.protocol.accounts import Account
+    from bcfl.protocol.rounds import History
+    from bcfl.protocol.submissions import Domain
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +33,7 @@ def register_miner(
     """
     contract, history = client.ledger.contract, client.ledger.history()
     if reads:
-        key = reader_key(account, client.ledger.domain, history.reader_keys.get(account.address))
-        endpoint = with_key(endpoint, (key or ReaderKey.of(account, client.ledger.domain)).public)
+        endpoint = with_own_key(client.ledger.domain, account, endpoint, history)
     Endpoint.parse(endpoint)
     member = history.miners.get(account.address)
     if member is None:
@@ -45,6 +46,12 @@ def register_miner(
         raise ConfigError(f"{account.address} has left the federation as a miner: take another account")
     if history.endpoints.get(account.address) != endpoint:
         contract.send(account, "announce", endpoint)
+
+
+def with_own_key(domain: Domain, account: Account, endpoint: str, history: History) -> str:
+    """Return an endpoint with the key behind it that the account reads with now, or its first one."""
+    key = reader_key(account, domain, history.reader_keys.get(account.address))
+    return with_key(endpoint, (key or ReaderKey.of(account, domain)).public)
 
 
 def warn_of_endpoint(client: FederationClient, endpoint: str) -> None:
