@@ -89,6 +89,7 @@ class Daemon:
         self._overdue_since: float | None = None  # when the phase was first seen to be over
         self._last_turn = time.monotonic()
         self._last_gauges = -GAUGE_SECONDS
+        self.notices: Callable[[], Mapping[str, Any]] = dict  # what else belongs to its health
         self.counters.declare(*COUNTERS)
         self.counters.refreshers.append(self._set_ages)
 
@@ -144,6 +145,7 @@ class Daemon:
             "seconds_since_turn": round(age, 1),
             "seconds_since_block": None if head is None else round(head, 1),
             "failures": self._failures,
+            **self.notices(),
         }
 
     def _follow(self, history: History) -> None:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 from bcfl.errors import ConfigError, RelayError, RunError
 from bcfl.federation import metrics
 from bcfl.federation.daemon import POLL, BackgroundTask, Daemon, Party
-from bcfl.federation.registration import register_miner
+from bcfl.federation.registration import register_miner, warn_of_endpoint, with_own_key
+from bcfl.federation.twins import Twins
 from bcfl.folders import private_file, private_folder
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.noise import Noise
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 LOCK: Final = "lock"
 FEDERATION: Final = "federation.json"  # of which a journal is
 SPREAD: Final = 0.5  # of a phase, in which the claims of all parties are spread
-UNSPECIFIED: Final = ("0.0.0.0", "::")  # where a socket listens on all addresses; nobody can be sent there
 log = logging.getLogger(__name__)
 
 
@@ -110,7 +110,10 @@ class Node:
         device = self._device(learner, self.relay)
         counters = Counters()
         states = self._stating("device", learner, self._hand_over, counters) if self.options.states else []
-        return self._daemon(device, [*self._background(), *states], counters=counters)
+        twins = Twins(self.account, self.client.ledger, device)
+        daemon = self._daemon(device, [twins, *self._background(), *states], counters=counters)
+        daemon.notices = twins.notices
+        return daemon
 
     @contextmanager
     def miner(self, learner: Learner, options: MinerOptions = MinerOptions()) -> Iterator[Daemon]:
@@ -229,28 +232,34 @@ class Node:
         address, ledger, endpoint = self.account.address, self.client.ledger, options.endpoint
         mailbox, counters = self.mailbox, Counters()
         book = StatementBook(ledger.domain, self.journal)
-        background = self._background(helps=True)
+        twins = Twins(self.account, ledger, party)
+        background = [twins, *self._background(helps=True)]
         if self.options.states is not False:
             background += self._stating("miner", judge, partial(_keep, book), counters)
         daemon = self._daemon(party, background, mailbox=mailbox, counters=counters, advances=True)
+        daemon.notices = twins.notices
         make = partial(
             InboxServer, address, inbox, ledger, mailbox,
             health=daemon.health, counters=counters, tls=options.tls, refresh=ledger.refresh, book=book,
             ready=inbox.keyholder.answer_known,
         )  # fmt: skip
-        if endpoint is None and options.host in UNSPECIFIED:
-            log.warning(
-                "nobody else reaches %s: say with --endpoint where this machine is reached", options.host
-            )
         announced_url = None if endpoint else ledger.history().endpoints.get(address)
         server = _make_server(make, options, announced_url)
         try:
             server.start()
             url, is_sealed = _announcement(server, endpoint), self.archive.privacy.confidential
+            warn_of_endpoint(self.client, url)
             register_miner(self.client, self.account, url, options.stake, reads=is_sealed)
+            twins.endpoint = partial(self._endpoint, url)
             yield daemon
         finally:
             server.stop()
+
+    def _endpoint(self, url: str, history: History) -> str:
+        """Return what a miner that is reached at `url` announces now."""
+        if not self.archive.privacy.confidential:
+            return url
+        return with_own_key(self.client.ledger.domain, self.account, url, history)
 
     def _background(self, *, helps: bool = False) -> list[BackgroundTask]:
         """Return the tasks beside the rounds: have the own store keep what is needed, and claim."""
