@@ -142,6 +142,17 @@ def write_private(path: Path, data: bytes, *, replaces: bool = False) -> None:
     check_replaceable(path)
     if path.exists() and not replaces:
         raise ConfigError(f"{path} exists: name another file, so that nothing in it is lost")
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; name another file") from None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file that only its owner may read, as a whole or not at all, whatever ends the process.
+
+    A file that is made empty and written then is empty for ever where the disk is full. Raises OSError.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
@@ -150,8 +161,6 @@ def write_private(path: Path, data: bytes, *, replaces: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}; name another file") from None
     finally:
         with suppress(OSError):
             temporary.unlink()
