@@ -224,14 +224,14 @@ PLANTS = (
     Plant(
         "a full disk ends the party",
         f"{_DAEMON}.turn",
-        "except (LedgerError, StoreError, RelayError, DiskError) as error:",
-        "except (LedgerError, StoreError, RelayError) as error:",
+        "if _is_final(error):",
+        "if isinstance(error, (ConfigError, RunError)):",
     ),
     Plant(
         "a store that is away ends the party",
         f"{_DAEMON}.turn",
-        "except (LedgerError, StoreError, RelayError, DiskError) as error:",
-        "except (LedgerError, RelayError, DiskError) as error:",
+        "if _is_final(error):",
+        "if _is_final(error) or isinstance(error, StoreError):",
     ),
     Plant(
         "the pause grows without bound",
