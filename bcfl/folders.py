@@ -11,10 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from bcfl.errors import ConfigError
+from bcfl.errors import ConfigError, DiskError, RunError
 
 FOLDER_MODE: Final = 0o700  # of a folder with secrets: only its owner enters
 FILE_MODE: Final = 0o600  # of a file with secrets
+PASSING: Final = frozenset(  # errors of a disk or a machine that is full or ill, not of a wrong name
+    {
+        errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EIO, errno.EMFILE, errno.ENFILE,
+        errno.ENOLCK, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT,
+    }
+)  # fmt: skip
 OTHERS: Final = 0o077  # what anybody but the owner may do
 FOREIGN: Final = "it belongs to another user, who could read it: make it yours (chown), or name another"
 log = logging.getLogger(__name__)
@@ -104,6 +110,12 @@ def read_file(path: Path, max_bytes: int | None = None) -> bytes:
         if max_bytes is not None and status.st_size > max_bytes:
             raise OSError(errno.EINVAL, f"it has more than {max_bytes:,} bytes")
         return file.read() if max_bytes is None else file.read(max_bytes)
+
+
+def disk_error(text: str, error: OSError) -> RunError:
+    """Return the error of a disk that refuses: a DiskError where another try can be better."""
+    kind = DiskError if error.errno in PASSING else RunError
+    return kind(f"{text}: {error.strerror}")
 
 
 def sync_folder(folder: Path) -> None:

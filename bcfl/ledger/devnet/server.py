@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from eth_utils.address import to_canonical_address
 
@@ -126,8 +126,8 @@ def _genesis_time(folder: Path, accounts: Sequence[str]) -> int:
         if not (folder / FILE).exists():
             if any(not file.name.startswith(f".{FILE}.") for file in folder.iterdir()):  # of a start cut off
                 raise RunError(f"{folder} holds something else than a chain: name another folder with --dir")
-            content = {"format": FORMAT, "began": int(time.time()), "accounts": list(accounts)}
-            write_whole(folder / FILE, (json.dumps(content, indent=1) + "\n").encode())
+            new: dict[str, Any] = {"format": FORMAT, "began": int(time.time()), "accounts": list(accounts)}
+            write_whole(folder / FILE, (json.dumps(new, indent=1) + "\n").encode())
         content = json.loads((folder / FILE).read_bytes())
     except OSError as error:
         raise RunError(f"{folder} cannot be the folder of a chain: {error.strerror}") from None
