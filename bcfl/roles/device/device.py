@@ -195,6 +195,7 @@ class Device:
             if record is None or record["round"] != round_ or record["miner"] != miner:
                 return None
             return tuple(bytes.fromhex(item) for item in record["batch"])
+        return None
 
     def _is_miner(self, snapshot: RoundSnapshot) -> bool:
         """Return whether this account is a miner too: then its commitments are a miner's batches."""

@@ -179,6 +179,7 @@ class Batches:
                 )
                 for item in record["commitments"]
             ]
+        return None
 
     def _restore(self, round_: int) -> None:
         """Restore the commitments of the batch after a restart, so that they can be opened."""

@@ -208,6 +208,7 @@ class Voting:
                 return None
             judgement = verification.verdicts_of(record["verdicts"])
             return self._opening(snapshot, *judgement, verification.wish_of(record["wish"]))
+        return None
 
     def _opening(
         self,
