@@ -11,10 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from bcfl.errors import ConfigError
+from bcfl.errors import ConfigError, DiskError, RunError
 
 FOLDER_MODE: Final = 0o700  # of a folder with secrets: only its owner enters
 FILE_MODE: Final = 0o600  # of a file with secrets
+PASSING: Final = frozenset(  # errors of a disk or a machine that is full or ill, not of a wrong name
+    {
+        errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EIO, errno.EMFILE, errno.ENFILE,
+        errno.ENOLCK, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT,
+    }
+)  # fmt: skip
 OTHERS: Final = 0o077  # what anybody but the owner may do
 FOREIGN: Final = "it belongs to another user, who could read it: make it yours (chown), or name another"
 log = logging.getLogger(__name__)
@@ -106,6 +112,12 @@ def read_file(path: Path, max_bytes: int | None = None) -> bytes:
         return file.read() if max_bytes is None else file.read(max_bytes)
 
 
+def disk_error(text: str, error: OSError) -> RunError:
+    """Return the error of a disk that refuses: a DiskError where another try can be better."""
+    kind = DiskError if error.errno in PASSING else RunError
+    return kind(f"{text}: {error.strerror}")
+
+
 def sync_folder(folder: Path) -> None:
     """Let the names in a folder survive a power cut; raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -142,6 +154,17 @@ def write_private(path: Path, data: bytes, *, replaces: bool = False) -> None:
     check_replaceable(path)
     if path.exists() and not replaces:
         raise ConfigError(f"{path} exists: name another file, so that nothing in it is lost")
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; name another file") from None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file that only its owner may read, as a whole or not at all, whatever ends the process.
+
+    A file that is made empty and written then is empty for ever where the disk is full. Raises OSError.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
@@ -150,8 +173,6 @@ def write_private(path: Path, data: bytes, *, replaces: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}; name another file") from None
     finally:
         with suppress(OSError):
             temporary.unlink()

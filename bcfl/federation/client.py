@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bcfl.ports import Store
     from bcfl.protocol.types import Layout
 
+DEVELOPMENT_CHAINS: Final = frozenset({31337, 1337})  # of `bcfl chain up` and anvil; of geth --dev
 READERS: Final = 16  # updates that are read side by side from a store across a network
 SHARE: Final = 8  # of a phase: what is waited for takes no more than one part in so many
 
@@ -56,9 +57,15 @@ class FederationClient:
 
     @cached_property
     def is_public(self) -> bool:
-        """Return whether endpoints of private networks are refused: where no node of the chain is in one."""
-        if os.environ.get(PRIVATE_VARIABLE):
+        """Return whether endpoints of private networks are refused: unless the network's settings allow them.
+
+        A development chain that has a node in a private network is no public one. Of another chain the node
+        tells nothing: many run one of their own beside a public chain.
+        """
+        if self.network.private_endpoints or os.environ.get(PRIVATE_VARIABLE):
             return False
+        if self.chain.chain_id not in DEVELOPMENT_CHAINS:
+            return True
         hosts = [urlsplit(url.strip()).hostname for url in self.network.rpc.split(",")]
         return all(host is not None and not is_private_host(host) for host in hosts)
 

@@ -13,7 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol
 
-from bcfl.errors import BcflError, DiskError, LedgerError, RelayError, Reverted, StoreError
+from bcfl.errors import (
+    BcflError,
+    CidError,
+    ConfigError,
+    DiskError,
+    PayloadError,
+    Reverted,
+    RunError,
+    StoreError,
+)
 from bcfl.ports import ContractCall, Ledger
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
@@ -89,6 +98,7 @@ class Daemon:
         self._overdue_since: float | None = None  # when the phase was first seen to be over
         self._last_turn = time.monotonic()
         self._last_gauges = -GAUGE_SECONDS
+        self.notices: Callable[[], Mapping[str, Any]] = dict  # what else belongs to its health
         self.counters.declare(*COUNTERS)
         self.counters.refreshers.append(self._set_ages)
 
@@ -119,12 +129,11 @@ class Daemon:
         except Reverted as reverted:
             self._record("reverted", f"not due any more: {reverted}", logging.INFO)
             act = None
-        except (LedgerError, StoreError, RelayError, DiskError) as error:
-            return self._back_off(error)
-        except BcflError:
-            raise
-        except Exception as error:  # a fault of bcfl, or of code that a party brought: the party lives on
-            log.exception("a turn failed", extra={"account": self.account.address, "round": self._round})
+        except Exception as error:
+            if _is_final(error):
+                raise
+            if not isinstance(error, BcflError):  # a fault of bcfl, or of code that a party brought
+                log.exception("a turn failed", extra={"account": self.account.address, "round": self._round})
             return self._back_off(error)
         self._failures = 0
         self._last_turn = time.monotonic()
@@ -144,6 +153,7 @@ class Daemon:
             "seconds_since_turn": round(age, 1),
             "seconds_since_block": None if head is None else round(head, 1),
             "failures": self._failures,
+            **self.notices(),
         }
 
     def _follow(self, history: History) -> None:
@@ -186,7 +196,7 @@ class Daemon:
         """Do what is due; a phase is ended even where the party's own store is away."""
         try:
             return self.party.act() or self._advance()
-        except StoreError:
+        except (StoreError, PayloadError, CidError):  # it is away, or holds what is no model
             self._advance()
             raise
 
@@ -214,9 +224,11 @@ class Daemon:
             try:
                 if act := task.act(history):
                     return act
-            except (LedgerError, StoreError, DiskError) as error:
+            except Exception as error:
+                if _is_final(error):
+                    raise
                 self._background[task] = time.monotonic() + self._retry_seconds
-                self._record("failures", f"left for later: {error}", logging.WARNING)
+                self._leave(task, "left for later", error)
         return None
 
     def _finish(self) -> None:
@@ -224,8 +236,14 @@ class Daemon:
         for task in self._background:
             try:
                 task.end(self.ledger.history())
-            except (LedgerError, StoreError, DiskError) as error:
-                self._record("failures", f"left undone: {error}", logging.WARNING)
+            except Exception as error:
+                self._leave(task, "left undone", error)
+
+    def _leave(self, task: BackgroundTask, words: str, error: Exception) -> None:
+        """Record that a background task has failed, with the place of a fault that nobody foresaw."""
+        if not isinstance(error, BcflError):
+            log.error("%s failed", type(task).__name__, exc_info=error)
+        self._record("failures", f"{words}: {_words(error)}", logging.WARNING)
 
     def _position(self, round_: int) -> int:
         """Return how many miners go first, in turns that change every round; those without a vote go last."""
@@ -239,10 +257,21 @@ class Daemon:
         """Record what is away; returns the seconds to wait, more each time."""
         self._failures += 1
         pause = min(self._retry_seconds, self._poll * 2.0 ** min(self._failures, 10))
-        text = str(error) if isinstance(error, BcflError) else f"{type(error).__name__}: {error}"
-        self._record("failures", f"{text}; the next try is in {pause:g} s", logging.WARNING)
+        self._record("failures", f"{_words(error)}; the next try is in {pause:g} s", logging.WARNING)
         return pause
 
     def _record(self, name: str, text: str, level: int) -> None:
         self.counters.count(f"{name}_total")
         log.log(level, text, extra={"account": self.account.address, "round": self._round})
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether no other try mends an error: a ConfigError, or a RunError but for a disk that refuses.
+
+    All others may be of what another party, its store or its node has given, which is another thing later.
+    """
+    return isinstance(error, (ConfigError, RunError)) and not isinstance(error, DiskError)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, BcflError) else f"{type(error).__name__}: {error}"

@@ -37,6 +37,7 @@ REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^;\s*]+)$")
 LITTLE, TOO_LITTLE = 2 * 2**30, 2**28  # bytes that are free on the disk
 SLOW: Final = 2.0  # seconds for an answer
 AHEAD, BEHIND = 15, 600  # seconds between this machine's clock and the last block's
+UNKNOWN: Final = "if that says too little, --debug behind the command that fails shows where it does"
 PROBE: Final = b"bcfl doctor was here"
 
 
@@ -188,10 +189,10 @@ def _attempt(check: str, action: Callable[[], Finding]) -> Finding:
 
 
 def _failed(check: str, error: BcflError) -> Finding:
-    """Return an error as a finding; an error says what to do after its last colon or semicolon, if at all."""
+    """Return an error as a finding; most say what to do after the last colon or semicolon."""
     text = " ".join(str(error).split())
     reason, _, advice = max(text.rpartition("; "), text.rpartition(": "), key=lambda parts: len(parts[0]))
-    return Finding(check, FAILED, reason or text, advice if reason else "see `bcfl doctor --debug`")
+    return Finding(check, FAILED, reason or text, advice if reason else UNKNOWN)
 
 
 def _version(package: str) -> str | None:

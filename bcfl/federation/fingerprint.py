@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bcfl.errors import ConfigError, RunError, own_code
 from bcfl.federation.own_source import reached, source_of
-from bcfl.folders import private_file
+from bcfl.folders import write_whole
 
 if TYPE_CHECKING:
     from bcfl.learning import Task
@@ -96,9 +96,10 @@ def check(folder: Path, found: Fingerprint, weights: Path | str | None = None) -
     try:
         known = json.loads(file.read_text())
     except FileNotFoundError:
-        new = folder / f".{FILE}.new"
-        private_file(new).write_text(json.dumps(found | {PYTHON: _python()}, indent=1) + "\n")
-        new.replace(file)
+        try:
+            write_whole(file, (json.dumps(found | {PYTHON: _python()}, indent=1) + "\n").encode())
+        except OSError as error:
+            raise RunError(f"{file} cannot be written: {error.strerror}") from None
         return
     except ValueError:
         raise RunError(f"{file} is damaged: remove it to go on without noticing what has changed") from None

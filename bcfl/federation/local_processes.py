@@ -17,7 +17,7 @@ from bcfl.config.sources import PLACES
 from bcfl.errors import BcflError, ConfigError, RunError, Unreachable
 from bcfl.federation.stall_timeout import StallTimeout
 from bcfl.federation.supervisor import Child, Supervisor
-from bcfl.folders import make_folder, private_file, private_folder
+from bcfl.folders import make_folder, private_file, private_folder, write_whole
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "up"  # of the deployment
 PASSWORD: Final = "password"
+PUBLIC_PASSWORD: Final = b"a password that protects keys that everybody knows\n"
 LOCK: Final = "lock"  # held while a supervisor lives, however it ends
 POLL: Final = 0.25  # seconds between two checks of the processes
 STALL_SECONDS: Final = 600.0  # without any progress, after which the start is given up
@@ -331,10 +332,10 @@ def make_folders(folder: Path) -> None:
             private_folder(folder / name)
         (folder / "deployments").mkdir(exist_ok=True)
         secret = folder / PASSWORD
-        is_new = not secret.exists()
-        private_file(secret)
-        if is_new:
-            secret.write_text("a password that protects keys that everybody knows\n")
+        if secret.exists() and secret.read_bytes().strip():
+            private_file(secret)
+        else:  # a full disk may have left an empty one
+            write_whole(secret, PUBLIC_PASSWORD)
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror}") from None
 

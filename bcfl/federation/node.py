@@ -19,11 +19,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bcfl.errors import ConfigError, RelayError, RunError
+from bcfl.errors import ConfigError, RelayError
 from bcfl.federation import metrics
 from bcfl.federation.daemon import POLL, BackgroundTask, Daemon, Party
-from bcfl.federation.registration import register_miner
-from bcfl.folders import private_file, private_folder
+from bcfl.federation.registration import register_miner, warn_of_endpoint, with_own_key
+from bcfl.federation.twins import Twins
+from bcfl.folders import disk_error, private_file, private_folder
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.noise import Noise
 from bcfl.protocol.types import Mode
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 LOCK: Final = "lock"
 FEDERATION: Final = "federation.json"  # of which a journal is
 SPREAD: Final = 0.5  # of a phase, in which the claims of all parties are spread
-UNSPECIFIED: Final = ("0.0.0.0", "::")  # where a socket listens on all addresses; nobody can be sent there
 log = logging.getLogger(__name__)
 
 
@@ -98,8 +98,15 @@ class Node:
     ) -> None:
         self.client, self.account, self.options = client, account, options
         self._layout, self._store = layout, store
+        self._lock: int | None = None  # of the journal
         if options.journal is not None:
             client.ledger.keep_in(options.journal)
+
+    def close(self) -> None:
+        """Let another process, or the next try of this one, have the journal."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def device(self, learner: Learner) -> Daemon:
         """Return a device that is ready to run; raises ConfigError in mode `full`, where it is a `peer`."""
@@ -110,7 +117,10 @@ class Node:
         device = self._device(learner, self.relay)
         counters = Counters()
         states = self._stating("device", learner, self._hand_over, counters) if self.options.states else []
-        return self._daemon(device, [*self._background(), *states], counters=counters)
+        twins = Twins(self.account, self.client.ledger, device)
+        daemon = self._daemon(device, [twins, *self._background(), *states], counters=counters)
+        daemon.notices = twins.notices
+        return daemon
 
     @contextmanager
     def miner(self, learner: Learner, options: MinerOptions = MinerOptions()) -> Iterator[Daemon]:
@@ -158,13 +168,15 @@ class Node:
 
     @cached_property
     def journal(self) -> Journal:
-        """Return the records of the account; raises ConfigError while another process uses them.
+        """Return the records of the account, held until `close`; raises ConfigError while another has them.
 
         Those of another federation are refused: its update of a round may have no noise, or less, and its
         residual would be added to updates of this one. A chain that was begun anew has the same contract
         again, so that the layout tells them apart, which names the noise.
         """
-        path = _lock_journal(self.options.journal, self.account)
+        path = None if self.options.journal is None else self.options.journal / self.account.address
+        if path is not None and self._lock is None:
+            self._lock = _lock_journal(path, self.account)
         journal, ledger = Journal(path), self.client.ledger
         name = keccak(ledger.domain.separator + ledger.terms.layout).hex()
         record = journal.read_json(FEDERATION) or {"federation": name}
@@ -229,28 +241,34 @@ class Node:
         address, ledger, endpoint = self.account.address, self.client.ledger, options.endpoint
         mailbox, counters = self.mailbox, Counters()
         book = StatementBook(ledger.domain, self.journal)
-        background = self._background(helps=True)
+        twins = Twins(self.account, ledger, party)
+        background = [twins, *self._background(helps=True)]
         if self.options.states is not False:
             background += self._stating("miner", judge, partial(_keep, book), counters)
         daemon = self._daemon(party, background, mailbox=mailbox, counters=counters, advances=True)
+        daemon.notices = twins.notices
         make = partial(
             InboxServer, address, inbox, ledger, mailbox,
             health=daemon.health, counters=counters, tls=options.tls, refresh=ledger.refresh, book=book,
             ready=inbox.keyholder.answer_known,
         )  # fmt: skip
-        if endpoint is None and options.host in UNSPECIFIED:
-            log.warning(
-                "nobody else reaches %s: say with --endpoint where this machine is reached", options.host
-            )
         announced_url = None if endpoint else ledger.history().endpoints.get(address)
         server = _make_server(make, options, announced_url)
         try:
             server.start()
             url, is_sealed = _announcement(server, endpoint), self.archive.privacy.confidential
+            warn_of_endpoint(self.client, url)
             register_miner(self.client, self.account, url, options.stake, reads=is_sealed)
+            twins.endpoint = partial(self._endpoint, url)
             yield daemon
         finally:
             server.stop()
+
+    def _endpoint(self, url: str, history: History) -> str:
+        """Return what a miner that is reached at `url` announces now."""
+        if not self.archive.privacy.confidential:
+            return url
+        return with_own_key(self.client.ledger.domain, self.account, url, history)
 
     def _background(self, *, helps: bool = False) -> list[BackgroundTask]:
         """Return the tasks beside the rounds: have the own store keep what is needed, and claim."""
@@ -322,22 +340,23 @@ def _announcement(server: InboxServer, endpoint: str | None) -> str:
     return endpoint if "#" in endpoint else endpoint + server.certificate.fragment
 
 
-def _lock_journal(journal: Path | None, account: Account) -> Path | None:
-    """Return the folder of an account's records, locked for as long as the process lives.
+def _lock_journal(path: Path, account: Account) -> int:
+    """Return a lock on the folder of an account's records; it ends with the process, however that ends.
 
     Two processes with one journal would each believe that the other's records are their own.
     """
-    if journal is None:
-        return None
-    path = journal / account.address
     try:
         private_folder(path)
         lock = os.open(private_file(path / LOCK), os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise disk_error(f"the journal {path} cannot be written", error) from None
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
+        os.close(lock)
+        if not isinstance(error, BlockingIOError):
+            raise disk_error(f"the journal {path} cannot be written", error) from None
         raise ConfigError(
             f"the journal {path} is in use: {account.address} runs already, or name another --journal"
         ) from None
-    except OSError as error:
-        raise RunError(f"the journal {path} cannot be written: {error.strerror}") from None
-    return path
+    return lock

@@ -13,7 +13,7 @@ from typing import Final
 
 from bcfl.errors import RunError
 from bcfl.federation.budget import BudgetLedger
-from bcfl.folders import make_folder, sync_folder
+from bcfl.folders import make_folder, sync_folder, write_whole
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.noise import budget_of_options
 from bcfl.roles.device.device import Device
@@ -39,13 +39,7 @@ def run_secret(path: Path) -> bytes:
     file = path / SECRET
     try:
         if not file.exists():
-            temporary = file.with_name(f".{SECRET}.{os.getpid()}")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(os.urandom(SECRET_BYTES))
-                stream.flush()
-                os.fsync(descriptor)
-            temporary.replace(file)
+            write_whole(file, os.urandom(SECRET_BYTES))
         sync_folder(path)
         secret = file.read_bytes()
     except OSError as error:

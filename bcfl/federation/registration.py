@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from bcfl.errors import ConfigError
 from bcfl.ledger.deployment.deploy import ether
 from bcfl.protocol.readers import with_key
 from bcfl.protocol.sealing import ROTATIONS, ReaderKey, reader_key
-from bcfl.relay.client import Endpoint
+from bcfl.relay.client import PRIVATE_SETTING, Endpoint
+from bcfl.transport.client import is_private_host
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
     from bcfl.protocol.accounts import Account
+    from bcfl.protocol.rounds import History
+    from bcfl.protocol.submissions import Domain
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +33,7 @@ def register_miner(
     """
     contract, history = client.ledger.contract, client.ledger.history()
     if reads:
-        key = reader_key(account, client.ledger.domain, history.reader_keys.get(account.address))
-        endpoint = with_key(endpoint, (key or ReaderKey.of(account, client.ledger.domain)).public)
+        endpoint = with_own_key(client.ledger.domain, account, endpoint, history)
     Endpoint.parse(endpoint)
     member = history.miners.get(account.address)
     if member is None:
@@ -42,6 +46,27 @@ def register_miner(
         raise ConfigError(f"{account.address} has left the federation as a miner: take another account")
     if history.endpoints.get(account.address) != endpoint:
         contract.send(account, "announce", endpoint)
+
+
+def with_own_key(domain: Domain, account: Account, endpoint: str, history: History) -> str:
+    """Return an endpoint with the key behind it that the account reads with now, or its first one."""
+    key = reader_key(account, domain, history.reader_keys.get(account.address))
+    return with_key(endpoint, (key or ReaderKey.of(account, domain)).public)
+
+
+def warn_of_endpoint(client: FederationClient, endpoint: str) -> None:
+    """Log that others will not reach a miner, where its endpoint says so; raises RelayError as `Endpoint`."""
+    host = Endpoint.parse(endpoint).host
+    is_nowhere = False
+    with suppress(ValueError):
+        is_nowhere = ip_address(host).is_unspecified
+    if is_nowhere:
+        log.warning("nobody else reaches %s: say with --endpoint where this machine is reached", host)
+    elif client.is_public and is_private_host(host):
+        log.warning(
+            "nobody else asks %s, this machine or in a private network: say with --endpoint where this "
+            "machine is reached; if all parties are in that network, all set %s", host, PRIVATE_SETTING,
+        )  # fmt: skip
 
 
 def rotate_key(client: FederationClient, account: Account) -> ReaderKey:

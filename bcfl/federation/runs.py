@@ -31,7 +31,7 @@ from typing import Final, Self
 from bcfl.config import Config
 from bcfl.config.sources import with_new_names
 from bcfl.errors import ConfigError, RunError
-from bcfl.folders import private_file, read_file
+from bcfl.folders import private_file, read_file, write_whole
 
 FORMAT: Final = 1
 FILE: Final = "run.json"
@@ -71,6 +71,11 @@ class Run:
         is_new = _make(path)
         lock = _take(path)
         run = cls(path, _absolute(config), created, None, lock)
+        try:
+            _check_free(path)  # another may have made it before the lock was free
+        except BaseException:
+            run.close()
+            raise
         try:
             run._write()
         except BaseException:
@@ -161,16 +166,9 @@ class Run:
             "config": self._config.model_dump(mode="json", exclude={"runs", "run_dir"}),
             "contract": self._contract,
         }
-        temporary = self.path / f".{FILE}.new"
         try:
-            with private_file(temporary).open("w", encoding="utf-8") as file:
-                file.write(json.dumps(content, indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path / FILE)
+            write_whole(self.path / FILE, (json.dumps(content, indent=1) + "\n").encode())
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
             raise RunError(f"{self.path / FILE} cannot be written: {_why(error)}") from error
 
 
@@ -230,18 +228,27 @@ def _absolute(config: Config) -> Config:
 def _make(path: Path) -> bool:
     """Make the folder of a new run; return whether it was absent. Raises RunError when it is of no use."""
     try:
-        if (path / FILE).exists():
-            raise RunError(
-                f"{path} holds a run: go on with `bcfl run --resume {quote(str(path))}`, "
-                "or name another folder"
-            )
+        _check_free(path)
         absent = not path.exists()
         path.mkdir(PUBLIC_MODE, parents=True, exist_ok=True)
-        if not absent and any(path.iterdir()):
+        if not absent and any(not _is_unfinished(file.name) for file in path.iterdir()):
             raise RunError(f"{path} is not empty: name a new folder for the run")
     except OSError as error:
         raise RunError(f"{path} cannot be the folder of a run: {_why(error)}") from error
     return absent
+
+
+def _check_free(path: Path) -> None:
+    """Raise RunError where a folder holds a run."""
+    if (path / FILE).exists():
+        raise RunError(
+            f"{path} holds a run: go on with `bcfl run --resume {quote(str(path))}`, or name another folder"
+        )
+
+
+def _is_unfinished(name: str) -> bool:
+    """Return whether a file can be of a run that was killed before it had its run.json."""
+    return name == LOCK or name.startswith(f".{FILE}.")
 
 
 def _remove(path: Path, is_new: bool) -> None:

@@ -69,6 +69,14 @@ class Child:
         times = f", restarted {self.restarts}x" if self.restarts else ""
         return f"{self.name} ({self.state}{times}): {self.last_line() or 'has said nothing'}"
 
+    def note_exit(self, now: float) -> None:
+        """Set when to restart, later each time that it has exited soon after its start."""
+        self.process = None
+        is_quick = now - self._start_time < HEALTHY_SECONDS
+        self._quick_exits = self._quick_exits + 1 if is_quick else 0
+        delay = FIRST_RETRY_SECONDS * 2.0 ** min(self._quick_exits, 10)
+        self._restart_time = now + min(LONGEST_RETRY_SECONDS, delay)
+
     def kill_stuck(self) -> bool:
         """Kill a stuck process, which first logs where it stands; returns False if none runs."""
         process = self.process
@@ -102,23 +110,26 @@ class Supervisor:
         return child
 
     def restart_ended(self) -> Iterator[tuple[Child, str]]:
-        """Restart children that have exited and waited long enough; yield every exit once, with a reason."""
+        """Restart children that have exited and waited long enough; yield every exit once, with a reason.
+
+        One that the machine cannot start now, for want of processes, memory or disk, has exited too.
+        """
         now = time.monotonic()
         for child in self.children:
             if child.process is None:
                 if not child.done and now >= child._restart_time:
                     child.restarts += 1
-                    self._start(child)
+                    try:
+                        self._start(child)
+                    except RunError as error:
+                        child.note_exit(now)
+                        yield child, str(error).removeprefix(f"{child.name} ")
                 continue
             code = child.process.poll()
             if code is None:
                 continue
-            child.process = None
+            child.note_exit(now)
             child.done = code == 0
-            is_quick = now - child._start_time < HEALTHY_SECONDS
-            child._quick_exits = child._quick_exits + 1 if is_quick else 0
-            delay = FIRST_RETRY_SECONDS * 2.0**child._quick_exits
-            child._restart_time = now + min(LONGEST_RETRY_SECONDS, delay)
             yield child, _exit_reason(code, child)
 
     def stop(self) -> None:
@@ -150,8 +161,9 @@ class Supervisor:
                     start_new_session=True,  # Ctrl-C is for the supervisor alone
                     preexec_fn=die_with(os.getpid()),
                 )
-        except OSError as error:
-            raise RunError(f"{child.name} cannot be started: {error.strerror}") from None
+        except (OSError, subprocess.SubprocessError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RunError(f"{child.name} cannot be started: {reason}") from None
 
 
 def die_with(parent: int) -> Callable[[], None] | None:

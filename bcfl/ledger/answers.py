@@ -12,10 +12,12 @@ from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, FailFast, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 MAX_BYTES: Final = 64 * 2**20  # of an answer
+MAX_PARTS: Final = 2**21  # values in it: as JSON two bytes each, in memory a hundred
+PART_SIGNS: Final = (b",", b"[", b"{")  # one at least before each value
 NAMED_BLOCKS: Final = ("latest", "pending", "earliest", "safe", "finalized")
 Result = Any
 Params = Sequence[Any]
@@ -37,13 +39,16 @@ class Log(BaseModel):
     """A log of a block that is mined."""
 
     address: Address
-    topics: Annotated[list[Hash], Field(max_length=4)]
+    topics: Annotated[list[Hash], Field(max_length=4), FailFast()]
     data: Data
     blockNumber: Count
     blockHash: Hash
     transactionHash: Hash
     logIndex: Count
     blockTimestamp: Time = None
+
+
+Logs = Annotated[list[Log], FailFast()]  # an error for each of a million wrong ones takes gigabytes
 
 
 class TransactionReceipt(BaseModel):
@@ -54,7 +59,7 @@ class TransactionReceipt(BaseModel):
     blockHash: Hash
     gasUsed: Count
     status: Count
-    logs: list[Log]
+    logs: Logs
     contractAddress: Address | None = None
     blockTimestamp: Time = None
 
@@ -77,7 +82,7 @@ class Block(BaseModel):
     number: Count | None
     hash: Hash | None
     parentHash: Hash | None = None
-    transactions: list[Hash | Transaction] = []
+    transactions: Annotated[list[Hash | Transaction], FailFast()] = []
     baseFeePerGas: Count | None = None
     gasLimit: Count | None = None
 
@@ -95,7 +100,7 @@ SHAPES: Final[Mapping[str, Any]] = {
     "eth_getTransactionReceipt": TransactionReceipt | None,
     "eth_getTransactionByHash": Transaction | None,
     "eth_getBlockByNumber": Block | None,
-    "eth_getLogs": list[Log],
+    "eth_getLogs": Logs,
     "eth_syncing": bool | dict[str, Any],
     "web3_clientVersion": Annotated[str, StringConstraints(strict=True, max_length=1_000)],
 }
@@ -105,10 +110,16 @@ class MalformedAnswer(ValueError):
     """What a node answered is not what it was asked for; the message says in what."""
 
 
+class TooLarge(MalformedAnswer):
+    """An answer is larger than any that is asked for."""
+
+
 def decode(raw: bytes | bytearray) -> Mapping[str, Any]:
     """Return the response object in a node's bytes; raises MalformedAnswer."""
     if len(raw) > MAX_BYTES:
-        raise MalformedAnswer(f"an answer of more than {MAX_BYTES} bytes")
+        raise TooLarge(f"an answer of more than {MAX_BYTES} bytes")
+    if sum(map(raw.count, PART_SIGNS)) > MAX_PARTS:
+        raise TooLarge(f"an answer of more than {MAX_PARTS} values")
     try:
         response = from_json(raw, allow_inf_nan=False)  # 200 levels deep at most
     except ValueError:

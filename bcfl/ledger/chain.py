@@ -30,7 +30,18 @@ PANICS = {
 NO_REASON = "reverted without a reason"
 FAILURE = re.compile(r"revert|out ?of ?gas|invalid ?\w* ?opcode|VM execution error", re.IGNORECASE)
 TOO_FAST = re.compile(
-    r"rate.?limit|too many requests|requests per|request (rate|count)|throttl|capacity|slow down",
+    r"rate.?limit|too many requests|requests per|request (rate|count|limit)|throttl|capacity|slow down"
+    r"|(rps|cu) limit|limit exceeded|exceeded (the |your )?quota|computed already",
+    re.IGNORECASE,
+)
+TOO_MUCH = re.compile(  # fewer blocks at once help, and no waiting
+    r"\b(query|response|results?|logs?|blocks?|range|gas|size)\b.*\b(limit|capacity|more than)"
+    r"|more than [\d,]+ (results|logs|blocks)",
+    re.IGNORECASE | re.DOTALL,
+)
+OF_TRANSACTION = re.compile(
+    r"nonce|insufficient ?(funds|balance)|account balance|underpriced|already ?known|known transaction"
+    r"|already imported|fee(?!d)|gas",
     re.IGNORECASE,
 )
 MAX_MESSAGE = 500  # letters of a node's words that are shown
@@ -184,9 +195,16 @@ def refusal(error: Mapping[str, Any] | str) -> LedgerError:
     payload = _payload(error.get("data"))
     if payload or error.get("code") == 3 or FAILURE.search(message):
         return Reverted(_printable(reason_in(payload) or _quoted(message)))
-    if error.get("code") == 429 or TOO_FAST.search(message):
+    if error.get("code") == 429 or (TOO_FAST.search(message) and not TOO_MUCH.search(message)):
         return Busy(f"the node asks for fewer requests: {_printable(message)}")
     return LedgerError(f"the node refused: {_printable(message)}")
+
+
+def is_final(error: LedgerError) -> bool:
+    """Return whether all nodes would refuse the same: for the contract, the nonce, the funds or the fee."""
+    return isinstance(error, Reverted) or (
+        not isinstance(error, Unreachable) and bool(OF_TRANSACTION.search(str(error)))
+    )
 
 
 def _payload(data: Any) -> bytes:

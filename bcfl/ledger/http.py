@@ -17,27 +17,39 @@ from web3 import HTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from bcfl.ledger import answers
+from bcfl.ledger.chain import Busy, refusal
 from bcfl.transport.tls import ca_context, ca_file, pin_context, pin_of
 
 TRIES: Final = 4  # of a request that changes nothing
 FIRST_PAUSE: Final = 0.2  # seconds before the second try; doubled each time
 MAX_PAUSE: Final = 10.0  # seconds that a node may ask to wait
 PIECE_BYTES: Final = 65_536
-BUSY: Final = frozenset({429, 502, 503, 504})  # statuses after which a later try may succeed
+TOO_MANY_REQUESTS: Final = 429
+BUSY: Final = frozenset({TOO_MANY_REQUESTS, 502, 503, 504})  # statuses after which a later try may succeed
 DEADLINES: Final = 3  # times `timeout`, for the whole of an answer
 
 
 class HttpProvider(HTTPProvider):
-    """web3's provider with bounds; `timeout`: seconds until an answer begins, and between its pieces."""
+    """web3's provider with bounds; `timeout`: seconds until an answer begins, and between its pieces.
+
+    `tries`: of a request that changes nothing.
+    """
 
     def __init__(
-        self, url: str, timeout: float, session: Session, sleep: Callable[[float], None] = time.sleep
+        self,
+        url: str,
+        timeout: float,
+        session: Session,
+        sleep: Callable[[float], None] = time.sleep,
+        tries: int = TRIES,
     ) -> None:
         if _is_this_machine(url):
             session.trust_env = False  # a proxy in the environment is for elsewhere
         url = _secure(url, session)
         super().__init__(url, session=session, exception_retry_configuration=None)
         self._url, self._timeout, self._session, self._sleep = url, timeout, session, sleep
+        self._tries = tries
+        self.retry_after = 0.0  # seconds that the last answer asks to wait
 
     @staticmethod
     def decode_rpc_response(raw_response: bytes) -> RPCResponse:
@@ -46,18 +58,20 @@ class HttpProvider(HTTPProvider):
 
     def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
         """Return the body of the answer; raises RequestException or MalformedAnswer."""
-        tries = 1 if method == "eth_sendRawTransaction" else TRIES  # who delivers looks before it tries again
+        tries = 1 if method == "eth_sendRawTransaction" else self._tries  # who delivers looks before it does
         for attempt in range(1, tries + 1):
             pause = FIRST_PAUSE * 2 ** (attempt - 1)
             try:
+                self.retry_after = 0.0
                 response, body = self._post(request_data)
             except RequestException:
                 if attempt == tries:
                     raise
             else:
-                if response.status_code not in BUSY or attempt == tries:
+                self.retry_after = min(_retry_after(response), MAX_PAUSE)
+                if attempt == tries or not _is_busy(response, body):
                     return _checked_body(response, body)
-                pause = max(pause, _retry_after(response))
+                pause = max(pause, self.retry_after)
             self._sleep(min(pause, MAX_PAUSE))
         raise AssertionError("the last try returns or raises")
 
@@ -76,11 +90,22 @@ class HttpProvider(HTTPProvider):
             body = io.BytesIO()
             for piece in response.iter_content(PIECE_BYTES):
                 if body.tell() + len(piece) > answers.MAX_BYTES:
-                    raise answers.MalformedAnswer(f"an answer of more than {answers.MAX_BYTES} bytes")
+                    raise answers.TooLarge(f"an answer of more than {answers.MAX_BYTES} bytes")
                 if time.monotonic() > deadline:
                     raise RequestsTimeout(response=response)
                 body.write(piece)
             return response, body.getvalue()
+
+
+def _is_busy(response: Response, body: bytes) -> bool:
+    """Return whether a later try may succeed; 429 may also come with an answer, as for too many logs."""
+    if response.status_code != TOO_MANY_REQUESTS:
+        return response.status_code in BUSY
+    try:
+        error = answers.decode(body).get("error")
+    except answers.MalformedAnswer:
+        return True
+    return error is not None and isinstance(refusal(error), Busy)
 
 
 def _checked_body(response: Response, body: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +22,10 @@ from bcfl.protocol.rounds import History
 FRESH_SECONDS: Final = 0.5  # that a head may be old within a turn
 SEGMENT_BLOCKS: Final = 256  # between two segments of the checkpoint, at least
 PIECES: Final = 100  # of events, after which the head is looked for again
+READ_SECONDS: Final = 30.0  # of reading events, after which a turn is left; outside of turns it goes on
 FINAL_BLOCKS: Final = 96  # after which a block counts as final where the node says nothing: three epochs
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class LiveLedger(FederationLedger):
         self._in_turn = False
         self._kept: tuple[float, Head] | None = None  # when the head was read, within a turn
         self._pieces = 0  # of events that were read
+        self._read_since = time.monotonic()
+        self._switches = 0  # of the node that is asked, at the last look
         self.reorganisations = 0
         self._checkpoint: Checkpoint | None = None
         self._kept_block = from_block - 1  # up to which the checkpoint holds the events
@@ -91,7 +97,7 @@ class LiveLedger(FederationLedger):
             self.reorganisations += 1
             self._forget()
         # Before the events: what a failure leaves of them counts as long as this block is on the chain.
-        self._last_read = latest
+        self._last_read, self._read_since = latest, time.monotonic()
         history = self._read(latest[0])
         self._is_doubtful = False
         self._keep(latest[0])
@@ -150,16 +156,32 @@ class LiveLedger(FederationLedger):
         """Remember events until they are in the checkpoint.
 
         Raises Unreachable where the head that is read up to is gone: a node may have named one that is
-        billions of blocks away, and reading up to it would never end.
+        billions of blocks away, and reading up to it would never end; or another node is asked since, which
+        tells of no events in blocks that it does not know yet. So too where a turn has read for long:
+        what was read stays, and the next turn goes on.
         """
-        del end
         if self._checkpoint is not None and self._checkpoint.is_writable:
             self._unkept += events
         self._pieces += 1
         head = self._last_read
-        if head is not None and self._pieces % PIECES == 0 and self._place(hex(head[0])) != head:
+        is_due = self._has_switched() or self._pieces % PIECES == 0
+        if head is not None and is_due and self._place(hex(head[0])) != head:
             self._forget()
             raise Unreachable("the node's head is gone: events are read again")
+        if head is not None and end < head[0] and time.monotonic() - self._read_since >= READ_SECONDS:
+            self._pause_reading(f"events are read up to block {end} of {head[0]}")
+
+    def _has_switched(self) -> bool:
+        """Return whether another node is asked than at the last look."""
+        before, self._switches = self._switches, getattr(self.contract.chain, "switches", 0)
+        return self._switches != before
+
+    def _pause_reading(self, progress: str) -> None:
+        """Say how far a long read is; within a turn, leave the rest to the next one."""
+        self._read_since = time.monotonic()
+        if self._in_turn:
+            raise Unreachable(f"{progress}; the next turn goes on")
+        log.warning("%s", progress)
 
     def _keep(self, last: int) -> None:
         """Put events into the checkpoint, every so many blocks, as far as their blocks are final."""

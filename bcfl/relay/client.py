@@ -43,6 +43,7 @@ ASKED: Final = 32  # miners asked for keys side by side: half of the most, so th
 PAUSE_SECONDS: Final = 0.2  # before the second try; twice as long before the next
 MAX_ANSWER_BYTES: Final = 16_384  # of a body; the head is bounded by the transport
 PRIVATE_VARIABLE: Final = "BCFL_PRIVATE_ENDPOINTS"  # lets endpoints be in private networks
+PRIVATE_SETTING: Final = f"private_endpoints = true for the network in bcfl.toml, or {PRIVATE_VARIABLE}=1"
 MAX_ENDPOINT_LETTERS: Final = 200
 MAX_REASON_LETTERS: Final = 200  # of an answer, in an error
 BUSY: Final = frozenset({429, 502, 503, 504})  # statuses that mean "not now"
@@ -229,8 +230,8 @@ class HttpInbox:
             except (OSError, HTTPException, ValueError) as error:
                 if isinstance(error, PrivateAddress):
                     raise RelayError(
-                        f"miner {self.miner} has announced {self._endpoint.host}, in a private network, and "
-                        f"the chain's node is in none; if it is yours, set {PRIVATE_VARIABLE}=1"
+                        f"miner {self.miner} has announced {self._endpoint.host}, in a private network; if "
+                        f"that is yours, set {PRIVATE_SETTING}"
                     ) from None
                 if isinstance(error, Untrusted):
                     raise RelayError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from bcfl.errors import LedgerError, RelayError, StoreError
 from bcfl.ports import Inbox, Relay
 from bcfl.protocol.requests import KeyRequest
+from bcfl.roles.common.snapshot import RoundSnapshot
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
 
@@ -33,6 +34,10 @@ class Peer:
         if not texts and failure is not None:
             raise failure
         return ", ".join(texts) or None
+
+    def unknown_acts(self, snapshot: RoundSnapshot) -> list[str]:
+        """Return what the chain shows of either role in the round, and the journal does not know."""
+        return self.device.unknown_acts(snapshot) + self.miner.unknown_acts(snapshot)
 
 
 class OwnInbox:

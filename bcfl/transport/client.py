@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -25,6 +25,10 @@ from bcfl.transport.tls import Untrusted, ca_context, check_pin, pin_context, pi
 PIECE_BYTES: Final = 65_536
 HEAD_BYTES: Final = 16_384  # of an answer: status line and headers, interim answers included
 TRAILER_LINES: Final = 64
+# Networks of IPv6 in which the last 32 bits are the address of IPv4 that is reached: compatible, and NAT64.
+CARRIERS: Final = (IPv6Network("::/96"), IPv6Network("64:ff9b::/96"))
+# That of a translator in one's own network, of one's own site, and of Teredo's tunnels.
+OWN_NETWORKS: Final = (IPv6Network("64:ff9b:1::/48"), IPv6Network("fec0::/10"), IPv6Network("2001::/32"))
 FAILURE_TRAILER: Final = "x-stream-error"  # in which an IPFS daemon reports that its stream broke off
 
 
@@ -123,11 +127,20 @@ def exchange(
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the public internet."""
+    """Return whether an IP address, and one of IPv4 in it, is one of the public internet."""
     number = ip_address(address.partition("%")[0])
-    if isinstance(number, IPv6Address) and number.ipv4_mapped is not None:
-        number = number.ipv4_mapped
+    if isinstance(number, IPv6Address):
+        if any(number in network for network in OWN_NETWORKS):
+            return False
+        number = _carried(number) or number
     return number.is_global and not number.is_multicast
+
+
+def _carried(number: IPv6Address) -> IPv4Address | None:
+    """Return the address of IPv4 that machines, tunnels or translators reach by one of IPv6, if any."""
+    if any(number in network for network in CARRIERS):
+        return IPv4Address(int(number) & (2**32 - 1))
+    return number.ipv4_mapped or number.sixtofour
 
 
 def is_private_host(host: str, seconds: float = 5.0) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 import socket
 import socketserver
 import threading
@@ -15,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import Any, Final
@@ -28,6 +30,8 @@ from bcfl.transport.tls import TlsFiles
 BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 LINGER_SECONDS: Final = 1.0  # in which a client that still sends can read a refusal
 KNOWN_ADDRESSES: Final = 1_024  # whose rates are remembered
+HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+ONCE: Final = ("Content-Length", "Transfer-Encoding", "Host")  # two of them could mean two things
 
 
 @dataclass(frozen=True)
@@ -198,11 +202,20 @@ class Handler(BaseHTTPRequestHandler):
         self._stream.deadline = Deadline(self.server.limits.idle_seconds)
         super().handle_one_request()
 
+    def parse_request(self) -> bool:
+        """Read the head of a request; refuse one that others could read as another, or as two."""
+        if not super().parse_request():
+            return False
+        if _is_plain(self.headers):
+            return True
+        self.refuse(400, "the head of the request is malformed, or says its length or host twice")
+        return False
+
     def do_GET(self) -> None:
         """Answer a GET, which has no body: what came after one would be taken for the next request."""
         if not self._is_admitted():
             return
-        if self.headers.get("Content-Length", "0") != "0" or self.headers.get("Transfer-Encoding"):
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.refuse(400, "a GET has no body")
         else:
             self.server.note_request(is_whole=True)
@@ -214,7 +227,7 @@ class Handler(BaseHTTPRequestHandler):
         max_bytes = self.server.limits.body_bytes
         if not self._is_admitted():
             return
-        if not (length.isascii() and length.isdecimal()) or self.headers.get("Transfer-Encoding"):
+        if not (length.isascii() and length.isdecimal()) or "Transfer-Encoding" in self.headers:
             self.refuse(411, "say the length of the request")
         elif len(length) > 9 or int(length) > max_bytes:
             self.refuse(413, f"a request has at most {max_bytes} bytes")
@@ -293,6 +306,19 @@ def host_name(authority: str) -> str:
     with suppress(ValueError):
         return urlsplit(f"//{authority}").hostname or ""
     return ""
+
+
+def _is_plain(headers: Message) -> bool:
+    """Return whether each line of a head is a header, and none of ONCE comes twice.
+
+    What the parser takes for the begin of a body is left out of the headers, and what it hides with it: a
+    proxy in front may have read a length there.
+    """
+    if headers.defects or headers.get_payload():
+        return False
+    if any(not HEADER_NAME.fullmatch(name) or "\n" in value for name, value in headers.items()):
+        return False  # a name with white space, a line that goes on in the next one
+    return all(len(headers.get_all(name, ())) < 2 for name in ONCE)
 
 
 def _bind_error(host: str, port: int, error: Exception) -> str:

@@ -89,13 +89,16 @@ PLANTS = (
     Plant("the folder is not synced", f"{_JOURNAL}._settle", "_sync(folder)", "pass"),
     Plant("a record is overwritten in place", f"{_JOURNAL}.write", 'f".{name}.new"', "name"),
     Plant(
-        "a seal is not checked", f"{_JOURNAL}.read", "if not seal or digest != _digest(data):", "if not seal:"
+        "a seal is not checked",
+        f"{_JOURNAL}.read",
+        "if not seal or digest not in (_digest(data, self._path.name, name), _digest(data)):",
+        "if not seal:",
     ),
     Plant(
         "a damaged record ends the party",
         f"{_JOURNAL}.read",
         "self._set_aside(file)",
-        'raise RunError("damaged")',
+        'from bcfl.errors import RunError; raise RunError("damaged")',
     ),
     Plant(
         "a full disk is not foreseen",
@@ -224,14 +227,14 @@ PLANTS = (
     Plant(
         "a full disk ends the party",
         f"{_DAEMON}.turn",
-        "except (LedgerError, StoreError, RelayError, DiskError) as error:",
-        "except (LedgerError, StoreError, RelayError) as error:",
+        "if _is_final(error):",
+        "if isinstance(error, (ConfigError, RunError)):",
     ),
     Plant(
         "a store that is away ends the party",
         f"{_DAEMON}.turn",
-        "except (LedgerError, StoreError, RelayError, DiskError) as error:",
-        "except (LedgerError, RelayError, DiskError) as error:",
+        "if _is_final(error):",
+        "if _is_final(error) or isinstance(error, StoreError):",
     ),
     Plant(
         "the pause grows without bound",

@@ -115,7 +115,7 @@ def wait(
     """Wait until the node of a network answers, as after `bcfl chain up` in the background."""
     from bcfl.ledger.deployment import networks
 
-    resolved = networks.resolve(network)
+    resolved, reason = networks.resolve(network), ""
     deadline = monotonic() + seconds
     while True:
         try:
@@ -123,9 +123,11 @@ def wait(
                 client = chain_client.request("web3_clientVersion")
                 block = chain_client.request("eth_blockNumber")
                 break
-        except Unreachable:
+        except Unreachable as error:
             if monotonic() > deadline:
                 raise
+            if reason != (reason := str(error)):
+                say(f"waiting: {reason}", to_stderr=True)
             sleep(POLL)
     print_fields(
         [

@@ -6,8 +6,9 @@ import faulthandler
 import logging
 import signal
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -24,6 +25,7 @@ from bcfl.cli.node.options import (
     TlsKeyOption,
     parse_listen,
 )
+from bcfl.cli.node.patience import try_until_done
 from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
 from bcfl.cli.output.terminal import say
@@ -215,31 +217,33 @@ def device(
 
     party.begin()
     flags, _ = learning.flags, (inbox.place, inbox.amount)
-    chosen = choose(learning.torch_device)
-    with federation.connect() as client:
-        client.ledger.keep_in(party.journal)
-        account = signer.unlock(client.network)
-        config = learning_config(client, flags)
-        store = stores.open(search=client.search_seconds)
-        task = task_of(config, client, store)
-        allowance = budget.ledger(task, config.data, client.name)
-        options = party.of_node(caps_samples=caps_samples, allowance=allowance)
-        learner = create_learner(config, "device", learning.share, task=task, device=chosen)
-        node = Node(client, account, layout_of(task), store, options)
-        trains = _describe(learner.samples, client.ledger.terms.max_samples)
-        _warn_of_noise(task, learner.samples, allowance)
-        if not client.is_full:
-            inbox.refuse(client)
-            daemon = node.device(learner)
+    chosen, unlock = choose(learning.torch_device), cache(signer.unlock)
+
+    def join() -> None:
+        with federation.connect() as client, ExitStack() as stack:
+            client.ledger.keep_in(party.journal)
+            account = unlock(client.network)
+            config = learning_config(client, flags)
+            store = stores.open(search=client.search_seconds)
+            task = task_of(config, client, store)
+            allowance = budget.ledger(task, config.data, client.name)
+            options = party.of_node(caps_samples=caps_samples, allowance=allowance)
+            learner = create_learner(config, "device", learning.share, task=task, device=chosen)
+            node = Node(client, account, layout_of(task), store, options)
+            stack.enter_context(closing(node))
+            trains = _describe(learner.samples, client.ledger.terms.max_samples)
+            _warn_of_noise(task, learner.samples, allowance)
+            if client.is_full:
+                judge = create_learner(config, "miner", learning.share, task=task, device=chosen)
+                daemon = stack.enter_context(node.peer(learner, judge, inbox.of_miner(checks_of(config))))
+            else:
+                inbox.refuse(client)
+                daemon = node.device(learner)
             learner.keep(node.journal)
-            _announce(client, account, "device", trains)
+            _announce(client, account, "device and miner" if client.is_full else "device", trains)
             party.run(daemon)
-            return
-        judge = create_learner(config, "miner", learning.share, task=task, device=chosen)
-        with node.peer(learner, judge, inbox.of_miner(checks_of(config))) as daemon:
-            learner.keep(node.journal)
-            _announce(client, account, "device and miner", trains)
-            party.run(daemon)
+
+    try_until_done(join, log.warning)
 
 
 @app.command()
@@ -270,22 +274,27 @@ def miner(
 
     party.begin()
     flags, _ = learning.flags, (inbox.place, inbox.amount)
-    chosen = choose(learning.torch_device)
+    chosen, unlock = choose(learning.torch_device), cache(signer.unlock)
     wishes = Config(mode="hybrid", wish=tuple(wish or ())).wishes
-    with federation.connect() as client:
-        client.ledger.keep_in(party.journal)
-        account = signer.unlock(client.network)
-        config = learning_config(client, flags)
-        store = stores.open(search=client.search_seconds)
-        task = task_of(config, client, store)
-        learner = create_learner(config, "miner", learning.share, task=task, device=chosen)
-        node = Node(client, account, layout_of(task), store, party.of_node())
-        with node.miner(learner, inbox.of_miner(checks_of(config), wishes)) as daemon:
+
+    def join() -> None:
+        with federation.connect() as client, ExitStack() as stack:
+            client.ledger.keep_in(party.journal)
+            account = unlock(client.network)
+            config = learning_config(client, flags)
+            store = stores.open(search=client.search_seconds)
+            task = task_of(config, client, store)
+            learner = create_learner(config, "miner", learning.share, task=task, device=chosen)
+            node = Node(client, account, layout_of(task), store, party.of_node())
+            stack.enter_context(closing(node))
+            daemon = stack.enter_context(node.miner(learner, inbox.of_miner(checks_of(config), wishes)))
             history = client.ledger.history()
             stake = ether(history.miners[account.address].stake)
             endpoint = without_key(history.endpoints[account.address])
             _announce(client, account, "miner", f"stake {stake}, reached at {endpoint}")
             party.run(daemon)
+
+    try_until_done(join, log.warning)
 
 
 @app.command("round")

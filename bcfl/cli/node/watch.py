@@ -11,6 +11,7 @@ import typer
 
 from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions, MetricsOption, SignerOptions, StoreOptions, parse_listen
+from bcfl.cli.node.patience import connected
 from bcfl.cli.node.status import status_line
 from bcfl.cli.options import KeyFileOption, KeysOption, given_keys
 from bcfl.cli.output.printing import ether, format_time, json_text, plural, print_folded, shortened
@@ -102,7 +103,7 @@ def watch(
 
     place = None if metrics is None else parse_listen(metrics, "--metrics")
     rounds_ended, act = 0, _do_nothing
-    with federation.connect() as client, ExitStack() as stack:
+    with connected(federation.connect, _report) as client, ExitStack() as stack:
         observer = WatchObserver(client)
         if place is not None:
             _report(f"metrics at {stack.enter_context(serve(observer, *place))}/metrics")

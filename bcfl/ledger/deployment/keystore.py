@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bcfl.errors import ConfigError
-from bcfl.folders import FILE_MODE, private_folder
+from bcfl.folders import private_folder, write_whole
 from bcfl.ledger.abi import address_of
 from bcfl.protocol.accounts import Account
 
@@ -92,7 +92,7 @@ def save(folder: Path, key: bytes, password: str, work: int = STANDARD) -> Entry
     path = folder / f"UTC--{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}--{content['address']}"
     try:
         private_folder(folder, ("UTC--", ".UTC--"))
-        _write(path, json.dumps(content))
+        write_whole(path, json.dumps(content).encode())
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
     return Entry(account.address, path)
@@ -214,18 +214,3 @@ def _is_affordable(content: Mapping[str, Any]) -> bool:
         return False
     n, r, p, c, length = sizes
     return bool(128 * n * r <= MAX_MEMORY and p <= 16 and c <= MAX_ITERATIONS and length == 32)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, as a whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

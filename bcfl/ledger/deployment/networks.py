@@ -43,6 +43,7 @@ class Network:
     keystore: Path = KEYSTORE
     account: str | None = None  # the signer if none is named: an index of the mnemonic, or an address
     explorer: str | None = None  # address of a block explorer, for links
+    private_endpoints: bool = False  # whether miners may be reached in private networks, as in a consortium's
 
 
 KEYS: Final = {
@@ -52,7 +53,9 @@ KEYS: Final = {
     "keystore": str,
     "account": str,
     "explorer": str,
+    "private_endpoints": bool,
 }
+KINDS: Final = {str: "a text that is not empty", int: "a whole number above 0", bool: "true or false"}
 
 
 def resolve(name: str | None, *files: Path, env: Mapping[str, str] | None = None) -> Network:
@@ -155,9 +158,9 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def _check(section: str, key: str, value: object) -> None:
     if key not in KEYS:
         raise ConfigError(_unknown(f"{section}: {key!r} is not a key of a network", key, list(KEYS)))
-    if type(value) is not KEYS[key] or value in ("", 0) or (isinstance(value, int) and value < 0):
-        kind = "a whole number above 0" if KEYS[key] is int else "a text that is not empty"
-        raise ConfigError(f"{section}: {key} must be {kind}")
+    is_empty = value == "" or (KEYS[key] is int and isinstance(value, int) and value <= 0)
+    if type(value) is not KEYS[key] or is_empty:
+        raise ConfigError(f"{section}: {key} must be {KINDS[KEYS[key]]}")
 
 
 def _expand(name: str, key: str, value: str | int, env: Mapping[str, str]) -> str | int:

@@ -16,7 +16,7 @@ from bcfl.ledger.devnet.deadline import TOO_MUCH, within
 from bcfl.ledger.devnet.evm import Evm
 from bcfl.ledger.devnet.filters import Filters
 from bcfl.ledger.devnet.logs import LogRow
-from bcfl.ledger.devnet.node import NOBODY, REFUSED, Node, NodeError, call_error
+from bcfl.ledger.devnet.node import NOBODY, REFUSED, Node, NodeError, call_error, check_creation
 from bcfl.ledger.devnet.values import Json, parse_address, parse_bytes, parse_number, to_hex
 from bcfl.ledger.devnet.views import gas_price
 from bcfl.protocol.limits import TRANSACTION_GAS
@@ -204,6 +204,7 @@ class ServedNode(Node):
         sender, to = parse_address(call.get("from")) or NOBODY, parse_address(call.get("to"))
         data = parse_bytes(call.get("input") or call.get("data") or b"")
         value = parse_number(call.get("value") or 0)
+        check_creation(to, data)
         with self.lock():
             header = self._header(block)
         if value > self._evm.get_vm(header).state.get_balance(sender):

@@ -26,6 +26,7 @@ from bcfl.ledger.devnet.views import block_json, receipt_json, transaction_json
 from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 
 NOBODY = Address(bytes(20))
+MAX_CREATION = 49_152  # bytes of code that creates a contract
 UNKNOWN_METHOD, REFUSED, REVERTED = -32601, -32000, 3
 # What decoding foreign bytes can raise.
 MALFORMED = (ValidationError, RLPException, UnrecognizedTransactionType, ValueError, TypeError)
@@ -87,13 +88,14 @@ class Node:
     def _call(self, call: Json, block: Any = "latest", *_: Any) -> str:
         with self.lock():
             header = self._header(block)
-        data = call.get("input") or call.get("data") or b""
+        data = parse_bytes(call.get("input") or call.get("data") or b"")
+        check_creation(parse_address(call.get("to")), data)
         computation = self._evm.call(
             header,
             sender=parse_address(call.get("from")) or NOBODY,
             to=parse_address(call.get("to")),
             value=parse_number(call.get("value") or 0),
-            data=parse_bytes(data),
+            data=data,
             gas=min(parse_number(call.get("gas") or header.gas_limit), header.gas_limit),
         )
         if computation.is_error:
@@ -113,6 +115,7 @@ class Node:
             raise NodeError(REFUSED, f"malformed transaction: {error}") from error
         if transaction.gas > TRANSACTION_GAS:
             raise NodeError(REFUSED, f"a transaction has at most {TRANSACTION_GAS} gas (EIP-7825)")
+        check_creation(transaction.to, transaction.data)
         if transaction.chain_id not in (None, self._evm.chain_id):  # py-evm does not look at it
             signed_chain_id, chain_id = transaction.chain_id, self._evm.chain_id
             raise NodeError(
@@ -191,6 +194,14 @@ class Node:
         if 0 <= height < pending:
             return self._evm.get_canonical_block_header_by_number(BlockNumber(height))
         raise NodeError(REFUSED, f"no block {height}: the last is {pending - 1}")
+
+
+def check_creation(to: bytes, data: bytes) -> None:
+    """Raise NodeError for what creates a contract by more code than a chain takes; py-evm fails at it."""
+    if not to and len(data) > MAX_CREATION:
+        raise NodeError(
+            REFUSED, f"a contract is created by at most {MAX_CREATION} bytes, not by {len(data)} (EIP-3860)"
+        )
 
 
 def call_error(computation: ComputationAPI) -> NodeError:

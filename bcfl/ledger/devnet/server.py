@@ -12,7 +12,6 @@ unless told otherwise, and no page in a browser may talk to it.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any, Final
 from eth_utils.address import to_canonical_address
 
 from bcfl.errors import RunError
-from bcfl.folders import make_folder, private_file
+from bcfl.folders import make_folder, write_whole
 from bcfl.ledger.devnet.database import Database
 from bcfl.ledger.devnet.deadline import ServedEvm
 from bcfl.ledger.devnet.evm import open_evm
@@ -125,9 +124,10 @@ def _genesis_time(folder: Path, accounts: Sequence[str]) -> int:
     try:
         make_folder(folder)
         if not (folder / FILE).exists():
-            if any(folder.iterdir()):
+            if any(not file.name.startswith(f".{FILE}.") for file in folder.iterdir()):  # of a start cut off
                 raise RunError(f"{folder} holds something else than a chain: name another folder with --dir")
-            _write(folder / FILE, {"format": FORMAT, "began": int(time.time()), "accounts": list(accounts)})
+            new: dict[str, Any] = {"format": FORMAT, "began": int(time.time()), "accounts": list(accounts)}
+            write_whole(folder / FILE, (json.dumps(new, indent=1) + "\n").encode())
         content = json.loads((folder / FILE).read_bytes())
     except OSError as error:
         raise RunError(f"{folder} cannot be the folder of a chain: {error.strerror}") from None
@@ -147,13 +147,3 @@ def _genesis_time(folder: Path, accounts: Sequence[str]) -> int:
             "--accounts as then, or another --dir"
         )
     return int(content["began"])
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Write a file that is there as a whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    with private_file(temporary).open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

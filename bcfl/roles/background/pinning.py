@@ -90,3 +90,4 @@ class Pinning:
         record = self.journal.read_json(RECORD) or {"pins": {}}
         with self.journal.reading(RECORD):
             return {str(cid): int(last) for cid, last in dict(record["pins"]).items()}
+        return {}

@@ -40,8 +40,10 @@ class Stating:
     ) -> None:
         self.account, self.role, self.learner, self.ledger = account, role, learner, ledger
         self.archive, self.journal, self._deliver, self._report = archive, journal, deliver, report
+        self._last = 0
         record = journal.read_json(RECORD) or {}
-        self._last = int(record.get("round", 0))
+        with journal.reading(RECORD):
+            self._last = int(record.get("round", 0))
         self._pending: bytes | None = None
         self._tries = 0
 

@@ -1,7 +1,8 @@
 """Keep what a role must not forget when its process is killed: on disk before it is used.
 
-A record ends with the digest of what stands before it. One that is damaged is set aside, and its role makes
-it again as far as that is possible.
+A record ends with a digest of its place (account and name) and of what stands before it. One that is damaged,
+or another place's, or that no role of this version can read is set aside, and its role makes it again as far
+as that is possible.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from bcfl.errors import DiskError, RunError
+from bcfl.errors import DiskError
 from bcfl.folders import private_file, private_folder, read_file
 
 SEAL: Final = b"\nsha256:"  # stands between a record and its digest
 DAMAGED: Final = ".damaged"  # ends the name of a record that was set aside
+UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 ROUND_END: Final = re.compile(r'"round": (\d{1,18})\}$')  # of a line that `append` wrote
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 class Journal:
     """Small named records of one account in the folder `path` (None: in memory), each replaced atomically.
 
+    The folder is named for the account: so a record knows whose it is, and is none of another folder's.
     Only their owner may read them, also where the folder was open to others. Without `sync` a record survives
     its process, as ever, but not always a power cut: for parties that stake nothing. Raises DiskError.
     """
@@ -60,14 +62,15 @@ class Journal:
         except OSError as error:
             raise DiskError(f"cannot read the journal {file}: {error.strerror}") from error
         data, seal, digest = content.rpartition(SEAL)
-        if not seal or digest != _digest(data):
+        # Records of earlier versions have a digest of their content alone.
+        if not seal or digest not in (_digest(data, self._path.name, name), _digest(data)):
             self._set_aside(file)
             return None
         return data
 
-    def _set_aside(self, file: Path) -> None:
+    def _set_aside(self, file: Path, reason: str = "damaged") -> None:
         aside = file.with_name(file.name + DAMAGED)
-        log.warning("the journal record %s is damaged: it is kept as %s and made again", file, aside.name)
+        log.warning("the journal record %s is %s: it is kept as %s and made again", file, reason, aside.name)
         try:
             file.replace(aside)
         except OSError as error:
@@ -82,7 +85,7 @@ class Journal:
         try:
             with private_file(temporary).open("wb") as file:
                 file.write(data)
-                file.write(SEAL + _digest(data))
+                file.write(SEAL + _digest(data, self._path.name, name))
                 file.flush()
                 if self._sync:
                     os.fsync(file.fileno())
@@ -128,7 +131,7 @@ class Journal:
             raise DiskError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """Return a record as an object; None as `read`. Raises RunError if another version wrote it."""
+        """Return a record as an object; None as `read`, and for one of another version, which goes aside."""
         data = self.read(name)
         if data is None:
             return None
@@ -137,24 +140,46 @@ class Journal:
             if not isinstance(content, dict):
                 raise TypeError(name)
             return content
+        return None
 
-    @contextmanager
-    def reading(self, name: str) -> Iterator[None]:
-        """Turn errors in taking a record of another version apart into a RunError that says what to do."""
-        try:
-            yield
-        except (KeyError, TypeError, ValueError):
-            raise RunError(
-                f"the journal record {name} in {self._path} is of another version; remove it to go on"
-            ) from None
+    def reading(self, name: str) -> Reading:
+        """Return a context in which a record is taken apart: what cannot be is set aside as if damaged.
+
+        It is for what can be made again. What follows the block stands for there being no record.
+        """
+        return Reading(self, name)
+
+    def drop_unreadable(self, name: str) -> None:
+        """Set a record aside whose digest is right, and which nobody can take apart; raises DiskError."""
+        if self._path is None:
+            self._memory.pop(name, None)
+        else:
+            self._set_aside(self._path / name, "of another version")
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Replace a record by an object; raises as `write`."""
         self.write(name, json.dumps(content, sort_keys=True).encode())
 
 
-def _digest(data: bytes) -> bytes:
-    return sha256(data).hexdigest().encode()
+class Reading(AbstractContextManager[None, bool]):
+    """The taking apart of a record, as `Journal.reading` gives it."""
+
+    def __init__(self, journal: Journal, name: str) -> None:
+        self._journal, self._name = journal, name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, UNREADABLE):
+            return False
+        self._journal.drop_unreadable(self._name)
+        return True
+
+
+def _digest(data: bytes, *place: str) -> bytes:
+    """Return the digest of a record; `place` is account and name, nothing for one of an earlier version."""
+    return sha256("".join(f"{word}\n" for word in place).encode() + data).hexdigest().encode()
 
 
 def _sync(folder: Path) -> None:

@@ -54,10 +54,15 @@ class RoundSnapshot:
 
 
 def take_snapshot(ledger: Ledger) -> RoundSnapshot | None:
-    """Read the running round; None before the first one, and while the chain moves on under the reader."""
+    """Read the running round; None before the first one, and while the chain moves on under the reader.
+
+    A node may give the clock of one block and the events of another, of before a proposal, say.
+    """
     clock, history = ledger.clock(), ledger.history()
     current = history.current
     if current is None or current.number != clock.round:
+        return None
+    if clock.phase is Phase.ATTEST and not current.proposals:
         return None
     return RoundSnapshot(clock, history, current, ledger.terms, ledger.now())
 

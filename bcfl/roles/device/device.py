@@ -67,6 +67,20 @@ class Device:
             return self._reveal(snapshot, index)
         return None
 
+    def unknown_acts(self, snapshot: RoundSnapshot) -> list[str]:
+        """Return what the chain shows of this device in the round, and its journal does not know."""
+        address, current = self.account.address, snapshot.current
+        index = snapshot.history.device_index(address)
+        if index is None:
+            return []
+        update, domain = self.trainer.recorded_update(snapshot, index), self.ledger.domain
+        own = None if update is None else submissions.commitment(domain, update)
+        digest = None if own is None else submissions.batch_digest([own])
+        commits = current.device_commits if self._is_miner(snapshot) else current.commits
+        acts = ["a commitment"] if commits.get(address, digest) != digest else []
+        shown = [item.update for item in current.submissions if item.update.device == index]
+        return acts + ["an update" for item in shown if submissions.commitment(domain, item) != own]
+
     def _say_left_out(self, snapshot: RoundSnapshot, index: int) -> None:
         """Log once why the update of the round before was left out, and what its owner can do about it."""
         last = snapshot.history.rounds.get(snapshot.round - 1)
@@ -181,6 +195,7 @@ class Device:
             if record is None or record["round"] != round_ or record["miner"] != miner:
                 return None
             return tuple(bytes.fromhex(item) for item in record["batch"])
+        return None
 
     def _is_miner(self, snapshot: RoundSnapshot) -> bool:
         """Return whether this account is a miner too: then its commitments are a miner's batches."""

@@ -84,12 +84,14 @@ class Trainer:
     def recorded_update(self, snapshot: RoundSnapshot, index: int) -> Update | None:
         """Return the update in the journal, if it was trained from this round's model."""
         record = self.journal.read_json(RECORD)
+        model = snapshot.history.model_before(snapshot.round).root.hex()
         with self.journal.reading(RECORD):
             if record is None or record["round"] != snapshot.round or record["device"] != index:
                 return None
-            if record["model"] != snapshot.history.model_before(snapshot.round).root.hex():
+            if record["model"] != model:
                 return None
             return _from_record(record)
+        return None
 
     def _is_sealed_for(self, round_: Round) -> bool:
         """Whether the update in the journal is for the round's readers, which a reorganisation can change."""
@@ -261,6 +263,7 @@ class Trainer:
         record = self.journal.read_json(RECORD)
         if record is None:
             return
+        round_ = None
         with self.journal.reading(RECORD):
             round_ = snapshot.history.rounds.get(record["round"])
         if round_ is None or round_.block is None:

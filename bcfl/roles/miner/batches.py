@@ -31,6 +31,12 @@ class Batches:
         record = self._read(round_)
         return None if record is None else tuple(message.commitment for message in record)
 
+    def knows_commitment(self, snapshot: RoundSnapshot) -> bool:
+        """Return whether the journal holds the batch that the chain has a commitment to, if it has one."""
+        digest = snapshot.current.commits.get(self.context.address)
+        batch = None if digest is None else self.commitments(snapshot.round)
+        return digest is None or (batch is not None and submissions.batch_digest(batch) == digest)
+
     def commit(self, snapshot: RoundSnapshot) -> str | None:
         """Commit the batch when all devices bound to this miner have handed in, or half the phase is over."""
         if self.context.address in snapshot.current.commits:
@@ -173,6 +179,7 @@ class Batches:
                 )
                 for item in record["commitments"]
             ]
+        return None
 
     def _restore(self, round_: int) -> None:
         """Restore the commitments of the batch after a restart, so that they can be opened."""

@@ -62,6 +62,14 @@ class Miner:
         action = self._actions().get(snapshot.clock.phase)
         return None if action is None else action(snapshot)
 
+    def unknown_acts(self, snapshot: RoundSnapshot) -> list[str]:
+        """Return what the chain shows of this miner in the round, and its journal does not know."""
+        member = snapshot.history.miners.get(self.account.address)
+        if member is None or not member.weight:
+            return []
+        acts = [] if self.batches.knows_commitment(snapshot) else ["a batch"]
+        return acts if self.voting.knows_commitment(snapshot) else [*acts, "a vote"]
+
     def _resume(self, snapshot: RoundSnapshot, member: Member) -> str | None:
         """End this miner's suspension as soon as it may: it is here again."""
         if member.exit_round or snapshot.round < member.until_round:

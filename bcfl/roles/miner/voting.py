@@ -63,6 +63,12 @@ class Voting:
         self.context.send(ContractCall("commit_vote", (self._digest(snapshot, opening),)))
         return "committed its verdicts"
 
+    def knows_commitment(self, snapshot: RoundSnapshot) -> bool:
+        """Return whether the journal holds the vote that the chain has a commitment to, if it has one."""
+        digest = snapshot.current.vote_commits.get(self.context.address)
+        opening = None if digest is None else self._recorded_vote(snapshot)
+        return digest is None or (opening is not None and self._digest(snapshot, opening) == digest)
+
     def unveil(self, snapshot: RoundSnapshot) -> str | None:
         """Unveil the verdicts: through the batcher if possible, else alone."""
         batcher = batcher_of(snapshot, snapshot.current.vote_commits)
@@ -202,6 +208,7 @@ class Voting:
                 return None
             judgement = verification.verdicts_of(record["verdicts"])
             return self._opening(snapshot, *judgement, verification.wish_of(record["wish"]))
+        return None
 
     def _opening(
         self,

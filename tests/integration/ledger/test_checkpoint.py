@@ -14,6 +14,7 @@ import pytest
 from bcfl.errors import Unreachable
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.checkpoint import Checkpoint
+from bcfl.ledger.contract import RANGE
 from bcfl.ledger.live import LiveLedger
 from testkit.harness import Federation
 
@@ -32,6 +33,10 @@ class LongChain:
         self.finality = 64
         self.hidden = range(0)  # blocks whose events it does not tell
         self.counts: Counter[str] = Counter()
+        self.switches = 0
+        self.switch_at: int | None = (
+            None  # the block up to which another node, asked from there, has the chain
+        )
         last = int(self.chain.request("eth_blockNumber"), 16)
         logs = self.chain.request("eth_getLogs", {"address": self.address, "fromBlock": 0, "toBlock": last})
         step = (BLOCKS - 1_000) // last
@@ -44,6 +49,9 @@ class LongChain:
         self.counts[method] += 1
         if method == "eth_getLogs":
             first, last = (int(params[0][name], 16) for name in ("fromBlock", "toBlock"))
+            if self.switch_at is not None and last >= self.switch_at:
+                self.head, self.switch_at, self.switches = self.switch_at, None, self.switches + 1
+                self.hidden = range(self.head, BLOCKS)
             numbers = ((log, int(log["blockNumber"], 16)) for log in self.logs)
             return [log for log, block in numbers if first <= block <= last and block not in self.hidden]
         if method != "eth_getBlockByNumber":
@@ -245,5 +253,41 @@ def test_a_head_that_is_far_away_ends_no_party(chain: LongChain, tmp_path: Path)
         with pytest.raises(Unreachable, match="head is gone"):
             ledger.history()
     assert chain.counts.total() < 500
+    assert facts(ledger) == truth
+    close(ledger)
+
+
+def test_a_turn_reads_for_a_bounded_time(
+    chain: LongChain, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node that confirms its head of 2^40 would be read in one turn for ever."""
+    truth = facts(chain.ledger(tmp_path / "true"))
+    ledger = chain.ledger(tmp_path / "slow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bcfl.ledger.live.READ_SECONDS", 0.0)
+        for turn in range(1, 4):
+            with ledger.turn(), pytest.raises(Unreachable, match=f"block {turn * RANGE - 1} of {BLOCKS}"):
+                ledger.history()
+    assert ledger._next_block > 3 * RANGE - 1
+    assert facts(ledger) == truth
+    assert not caplog.messages
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bcfl.ledger.live.READ_SECONDS", 0.0)
+        assert facts(chain.ledger(tmp_path / "query")) == truth, "outside of a turn it goes on, and says so"
+    assert len(caplog.messages) > 100
+    assert f"events are read up to block 1999 of {BLOCKS}" in caplog.messages
+    close(ledger)
+
+
+def test_another_node_that_knows_less_hides_no_events(chain: LongChain, tmp_path: Path) -> None:
+    """It tells of no events in blocks that it does not have: what it said of them is not kept."""
+    truth = facts(chain.ledger(tmp_path / "true"))
+    ledger = chain.ledger(tmp_path / "switched")
+    chain.switch_at = 40 * RANGE
+    chain.counts.clear()
+    with pytest.raises(Unreachable, match="head is gone"):
+        ledger.history()
+    assert chain.counts["eth_getLogs"] == 41, "at once: later it may have caught up"
+    chain.head, chain.hidden = BLOCKS, range(0)
     assert facts(ledger) == truth
     close(ledger)

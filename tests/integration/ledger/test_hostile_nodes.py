@@ -21,9 +21,10 @@ from bcfl.ledger import answers
 from bcfl.ledger.answers import MalformedAnswer
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.contract import Contract
+from bcfl.ledger.endpoint import Endpoint
 from bcfl.ledger.http import TRIES, HttpProvider
 from bcfl.ledger.live import LiveLedger
-from bcfl.ledger.rpc import Endpoint, RpcChain
+from bcfl.ledger.rpc import RpcChain
 from bcfl.ledger.transcript import gather
 from testkit.harness import Federation
 
@@ -111,8 +112,39 @@ def test_a_refusal_is_read_whatever_the_status(status: int) -> None:
     assert not isinstance(refusal.value, Unreachable), "the range is too large: it is halved"
 
 
+def test_a_refusal_with_status_429_is_an_answer() -> None:
+    """Too many logs are asked for in smaller pieces at once; only who asks too often waits."""
+    message = "query returned more than 10000 results"
+    body = json.dumps({"id": 0, "error": {"code": -32005, "message": message}, "result": None}).encode()
+    _, count, pauses = asked(lambda _: (429, {"Retry-After": "5"}, body))
+    assert (count, pauses) == (1, [])
+    slow = json.dumps({"id": 0, "error": {"code": -32005, "message": "limit exceeded"}}).encode()
+    answer = asked(
+        lambda number: (429, {"Retry-After": "5"}, slow) if number == 1 else (200, {}, result("0x7"))
+    )
+    assert answer == ("0x7", 2, [5.0])
+
+
+def test_a_served_chain_that_computes_already_is_asked_again(
+    embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bcfl.ledger.failover.PAUSES", (0.0, 0.0))
+    tries: list[bool] = []
+
+    def acquire(*_: Any, **__: Any) -> bool:
+        tries.append(len(tries) == 2)
+        return tries[-1]
+
+    monkeypatch.setattr("bcfl.ledger.devnet.methods.BoundedSemaphore.acquire", acquire)
+    monkeypatch.setattr("bcfl.ledger.devnet.methods.BoundedSemaphore.release", lambda _: None)
+    chain = RpcChain(embedded_url)
+    assert chain.request("eth_call", {"to": "0x" + "00" * 20, "data": "0x"}, "latest") == "0x"
+    assert tries == [False, False, True]
+    chain.close()
+
+
 def test_a_node_that_asks_for_fewer_requests_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bcfl.ledger.rpc.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("bcfl.ledger.failover.PAUSES", (0.0, 0.0))
     error = {"code": -32005, "message": "daily request count exceeded, request rate limited"}
     counts = [0]
 
@@ -340,3 +372,14 @@ def _questions(
         lambda: contract.price(federation.outsider, "advance"),
         lambda: ledger.history().current,
     ]
+
+
+def test_an_endpoint_among_several_is_tried_once() -> None:
+    """However long it asks to wait: the other one is asked."""
+    faults: list[int] = []
+    with node(serving("0x5", "0x1", faults)) as one, node(serving("0x5", "0x2", [])) as two:
+        chain = RpcChain(f"{one},{two}")
+        faults += [429] * 4
+        assert chain.request("eth_blockNumber") == "0x2"
+        assert len(faults) == 3
+        chain.close()

@@ -63,6 +63,13 @@ def test_first_file_is_the_strongest() -> None:
     assert resolve("lab", strong, weak) == networks.Network("lab", "http://strong", 5)
 
 
+@pytest.mark.parametrize(("text", "expected"), [("true", True), ("false", False)])
+def test_a_network_says_whether_its_miners_may_be_in_private_networks(text: str, expected: bool) -> None:
+    toml(f'[networks.lab]\nrpc = "http://10.0.0.1"\nprivate_endpoints = {text}\n')
+    assert resolve("lab").private_endpoints is expected
+    assert not resolve("local").private_endpoints
+
+
 def test_name_of_the_environment() -> None:
     env = {"BCFL_NETWORK": "sepolia", "ETH_RPC_URL": "http://node:1"}
     explorer = "https://sepolia.etherscan.io"
@@ -105,6 +112,7 @@ def test_variables() -> None:
         ("[networks.local]\nchain_id = '5'", "chain_id must be a whole number above 0"),
         ("[networks.local]\nchain_id = true", "chain_id must be a whole number above 0"),
         ("[networks.local]\nchain_id = -1", "chain_id must be a whole number above 0"),
+        ("[networks.local]\nprivate_endpoints = 1", "private_endpoints must be true or false"),
         ("[networks.local]\nrpc = ''", "rpc must be a text"),
         ("[networks.local]\nrpc = 8545", "rpc must be a text"),
         ("[networks.'../x']\nrpc = 'x'", "cannot name a network"),

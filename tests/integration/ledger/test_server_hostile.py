@@ -271,6 +271,27 @@ def test_a_transaction_that_cannot_be(
     assert node.request("eth_blockNumber") == head
 
 
+def test_a_contract_that_is_too_large_to_create_is_refused_in_words(
+    node: RpcChain, embedded_url: str, device: Account, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, head = "0x" + "00" * 49_153, node.request("eth_blockNumber")
+    fields = {"gas": 2**24, "maxFeePerGas": 10**10, "maxPriorityFeePerGas": 0, "chainId": 31337}
+    nonce = int(node.request("eth_getTransactionCount", device.address, "latest"), 16)
+    creation = {**fields, "data": code, "value": 0, "nonce": nonce}
+    raw_ = Signer.sign_transaction(creation, device.key).raw_transaction.to_0x_hex()
+    for method, parameter in (
+        ("eth_sendRawTransaction", raw_),
+        ("eth_estimateGas", {"data": code}),
+        ("eth_call", {"data": code}),
+    ):
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [parameter]}
+        error = post(embedded_url, json.dumps(call)).json()["error"]
+        assert error["code"] == -32000
+        assert "created by at most 49152 bytes, not by 49153" in error["message"]
+    assert node.request("eth_blockNumber") == head
+    assert not capfd.readouterr().err
+
+
 def test_a_legacy_transaction_of_another_chain(node: RpcChain, embedded_url: str, device: Account) -> None:
     nonce = int(node.request("eth_getTransactionCount", device.address, "latest"), 16)
     fields = {"to": device.address, "value": 1, "gas": 21_000, "gasPrice": 10**10, "nonce": nonce}

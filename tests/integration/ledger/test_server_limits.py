@@ -128,7 +128,8 @@ def test_slow_calls_hold_up_no_transaction(
     monkeypatch.setattr(methods, "CALL_SECONDS", 0.1)
     for thread in threads:
         thread.join()
-    assert codes == [-32005] * len(threads)
+    assert len(codes) == len(threads)
+    assert set(codes) <= {-32005, -32000}  # its time is over; or its gas, where the processor is fast
 
 
 def test_a_power_of_a_large_exponent_holds_up_nobody(

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.errors import ConfigError, DiskError, Reverted, StoreError, Unreachable
+from bcfl.errors import (
+    BcflError,
+    ConfigError,
+    DiskError,
+    PayloadError,
+    RelayError,
+    Reverted,
+    RunError,
+    StoreError,
+    Unreachable,
+)
 from bcfl.federation.daemon import Daemon
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.federation import FederationLedger
@@ -47,6 +57,11 @@ def test_a_miner_without_a_vote_ends_a_phase_where_nobody_has_one(
         member.weight = 0
     until_closed(local, running, 1)
     assert local.history.rounds[1].status == "void"
+
+
+def every(kind: type[BcflError]) -> list[type[BcflError]]:
+    """Return all kinds of errors below one."""
+    return [item for below in kind.__subclasses__() for item in (below, *every(below))]
 
 
 class Idle:
@@ -100,23 +115,38 @@ def test_a_phase_is_ended_even_where_the_own_store_is_away(
     assert not local.ledger.overdue()
 
 
-def test_a_background_task_that_fails_does_not_hold_the_party_up(tmp_path: Path) -> None:
+class FailingTask:
+    """A background task that always goes wrong."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.tries = error, 0
+
+    def act(self, _: object) -> str | None:
+        self.tries += 1
+        raise self.error
+
+    def end(self, _: object) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [StoreError("away"), RelayError("away"), PayloadError("no model"), DiskError("full"), KeyError("x")],
+)
+def test_a_background_task_that_fails_does_not_hold_the_party_up(error: Exception, tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-
-    class FailingTask:
-        tries = 0
-
-        def act(self, _: object) -> str | None:
-            self.tries += 1
-            raise StoreError("the store is away")
-
-        def end(self, _: object) -> None:
-            raise StoreError("the store is away")
-
-    task, party = FailingTask(), Idle()
+    task, party = FailingTask(error), Idle()
     daemon = Daemon(party, local.owner, local.ledger, local.archive, background=[task], retry_seconds=3600)
     assert [daemon.turn() for _ in range(3)] == [0.5, 0.5, 0.5]
     assert (task.tries, party.turns) == (1, 3)
+    daemon.stop()
+    daemon.run()
+
+
+def test_what_cannot_be_ended_does_not_end_the_party_with_an_error(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path)
+    tasks = [FailingTask(ConfigError("no")), FailingTask(RunError("no"))]
+    daemon = Daemon(Idle(), local.owner, local.ledger, local.archive, background=tasks)
     daemon.stop()
     daemon.run()
 
@@ -130,10 +160,14 @@ def test_pauses_are_short_where_phases_are(tmp_path: Path) -> None:
     assert client.retry_seconds == client.search_seconds == 7.5
 
 
-FAULTS = [RecursionError("deep"), ZeroDivisionError(), KeyError("gone"), OSError(), DiskError("it is full")]
+FAULTS = [
+    RecursionError("deep"), ZeroDivisionError(), KeyError("gone"), OSError(), MemoryError(),
+    *(kind("no") for kind in every(BcflError) if not issubclass(kind, (ConfigError, RunError, Reverted))),
+    DiskError("it is full"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 def test_a_fault_in_a_turn_is_told_and_tried_again(
     fault: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,10 +189,14 @@ def test_a_party_is_not_well_whose_node_stands_still(
     assert daemon.health()[1]["seconds_since_block"] == seconds
 
 
-def test_what_trying_again_cannot_mend_ends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [ConfigError, RunError])
+def test_what_trying_again_cannot_mend_ends_it(kind: type[BcflError], tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    daemon = Daemon(Failing(ConfigError("no")), local.owner, local.ledger, local.archive)
-    with pytest.raises(ConfigError):
+    daemon = Daemon(Failing(kind("no")), local.owner, local.ledger, local.archive)
+    with pytest.raises(kind):
+        daemon.run()
+    daemon = Daemon(Idle(), local.owner, local.ledger, local.archive, background=[FailingTask(kind("no"))])
+    with pytest.raises(kind):
         daemon.run()
 
 

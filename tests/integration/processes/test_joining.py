@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,9 @@ from typing import Any
 import pytest
 
 from bcfl.cli.node import start
-from bcfl.errors import ConfigError
+from bcfl.errors import ConfigError, DiskError, RunError
 from bcfl.federation.client import FederationClient
-from bcfl.federation.node import MinerOptions, Node, NodeOptions
+from bcfl.federation.node import FEDERATION, MinerOptions, Node, NodeOptions
 from bcfl.federation.registration import open_first_round, register_miner
 from bcfl.protocol.types import Layout, Mode, TensorSpec
 from bcfl.protocol.wishes import parse
@@ -110,3 +112,37 @@ def test_a_miner_enrols_once_and_announces_what_is_new(tmp_path: Path) -> None:
         register_miner(client, local.device_accounts[0], "http://127.0.0.1:1", None)
     assert not open_first_round(client, local.owner)
     assert replace(client, name="x").address == client.address
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, DiskError), (errno.EIO, DiskError), (errno.EACCES, RunError)]
+)
+def test_a_journal_on_a_full_disk_is_another_thing_than_one_that_is_refused(
+    number: int, kind: type[RunError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = LocalFederation(tmp_path)
+    client, _ = client_of(local)
+    node = Node(client, local.owner, LAYOUT, local.store, NodeOptions(tmp_path / "new"))
+
+    def refuse(_: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bcfl.federation.node.private_folder", refuse)
+        with pytest.raises(RunError, match="cannot be written") as caught:
+            _ = node.journal
+    assert type(caught.value) is kind
+    assert node.journal.read(FEDERATION) is not None
+
+
+def test_a_journal_is_free_again_once_its_node_is_closed(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path)
+    client, _ = client_of(local)
+    one, other = (
+        Node(client, local.owner, LAYOUT, local.store, NodeOptions(tmp_path / "new")) for _ in range(2)
+    )
+    first = one.journal
+    with pytest.raises(ConfigError, match="is in use"):
+        _ = other.journal
+    one.close()
+    assert other.journal is not first

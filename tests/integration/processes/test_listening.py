@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,3 +74,40 @@ def test_an_address_of_another_kind_says_nothing_about_the_port(tmp_path: Path, 
     client, _ = client_of(local)
     assert serve_once(client, local, endpoint=endpoint) == endpoint
     assert serve_once(client, local).startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_private", "words"),
+    [
+        (None, False, "nobody else asks 127.0.0.1, .* --endpoint .* all set private_endpoints = true"),
+        ("http://10.0.0.7:9000", False, "nobody else asks 10.0.0.7"),
+        ("http://localhost:9000", False, "nobody else asks localhost"),
+        ("http://0.0.0.0:9000", False, "nobody else reaches 0.0.0.0: say with --endpoint"),
+        ("http://[::]:9000", True, "nobody else reaches ::: say with --endpoint"),
+        ("https://93.184.216.34", False, None),
+        (None, True, None),
+    ],
+)
+def test_a_miner_that_nobody_will_ask_on_a_public_chain_says_so(
+    tmp_path: Path,
+    endpoint: str | None,
+    is_private: bool,
+    words: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    local = LocalFederation(tmp_path)
+    client, _ = client_of(local)
+    network = replace(client.network, private_endpoints=is_private)  # the node is on this machine
+    public = replace(client, network=network, chain=SimpleNamespace(chain_id=1))  # type: ignore[arg-type]
+    serve_once(public, local, endpoint=endpoint)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == (words is not None)
+    assert words is None or re.search(words, warnings[0])
+
+
+def test_on_a_development_chain_of_ones_own_loopback_is_no_news(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = LocalFederation(tmp_path)
+    serve_once(client_of(local)[0], local)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]

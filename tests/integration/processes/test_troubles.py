@@ -80,7 +80,7 @@ def test_a_full_disk_under_the_journal_is_told_and_waited_for(
     disk.is_full = True
     for daemon in running[: len(local.device_parties)]:
         assert daemon.turn() > 0
-        assert re.search(r"cannot write the journal .*No space left on device", caplog.text)
+        assert re.search(r"cannot (read|write) the journal .*No space left on device", caplog.text)
         caplog.clear()
     assert not local.history.rounds[1].commits
     disk.is_full = False

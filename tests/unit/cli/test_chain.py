@@ -203,6 +203,13 @@ def test_an_encrypted_chain(bcfl: Bcfl, tmp_path: Path, monkeypatch: pytest.Monk
         assert "31337" in bcfl("chain", "wait", "--seconds", 60).text
         monkeypatch.setenv("ETH_RPC_URL", url.partition("#")[0])
         assert "no CA that is known here" in bcfl("chain", "wait", "--seconds", 0).refusal
+        monkeypatch.setenv("ETH_RPC_URL", url.partition("#")[0] + "#sha256=" + "0" * 64)
+        monkeypatch.setattr(chain, "sleep", lambda _: None)
+        times = iter([0.0, 1.0, 2.0, 99.0])  # two tries, and the last
+        monkeypatch.setattr(chain, "monotonic", lambda: next(times))
+        errors = bcfl("chain", "wait", "--seconds", 60).err.splitlines()
+        assert [line.partition(":")[0] for line in errors] == ["waiting", "error"]
+        assert all("another certificate than the pinned one" in line for line in errors)
     assert "go together" in bcfl("chain", "up", *options[:2]).refusal
     assert "without TLS" in bcfl("chain", "up", "--anvil", *options).refusal
 

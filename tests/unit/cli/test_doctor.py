@@ -15,6 +15,7 @@ def test_doctor_tells_an_error_from_what_to_do_about_it() -> None:
     finding = diagnosis._failed("node", error)
     assert finding.found == "http://127.0.0.1:1: ConnectionError"
     assert finding.advice == "is the node running and the URL right?"
+    assert "doctor" not in diagnosis._failed("node", Unreachable("no word of advice")).advice
 
 
 @pytest.mark.parametrize(

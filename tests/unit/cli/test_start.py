@@ -6,13 +6,17 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 
 from bcfl.cli.node import deploy, start
+from bcfl.errors import DiskError
+from bcfl.federation.daemon import Daemon
 from bcfl.ledger.deployment import keystore
 from bcfl.ledger.devnet.server import ChainServer, serve
+from bcfl.roles.common.journal import Journal
 from testkit.flower_apps import write_app
 
 from .conftest import Bcfl
@@ -94,8 +98,6 @@ def test_refusals(bcfl: Bcfl, place: Path, busy_port: int) -> None:
     (place / "file").write_text("")
     share = ["--account", 2, "--share", "1/8"]
     cases: list[tuple[list[object], str]] = [
-        (["device", "--network", "down", "--account", 2], "is the node running and the URL right?"),
-        (["miner", "--network", "down", "--account", 1], "is the node running and the URL right?"),
         (["device", "--network", "elsewhere", "--account", 2], "network elsewhere is chain 1"),
         (["device", "--network", "nowhere"], "there is no network 'nowhere'"),
         (["device", *local, "--deployment", "other"], "other"),
@@ -122,6 +124,41 @@ def test_refusals(bcfl: Bcfl, place: Path, busy_port: int) -> None:
     ]  # fmt: skip
     for arguments, words in cases:
         assert words in bcfl("start", *arguments).refusal, arguments
+
+
+@pytest.mark.parametrize("role", ["device", "miner"])
+def test_a_full_disk_at_the_start_is_waited_for(
+    role: str, bcfl: Bcfl, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try finds the journal free, and does not ask for the password again."""
+    errors, asked, pauses, runs = [DiskError("the journal is full")] * 2, list[object](), list[float](), 0
+    write = Journal.write
+
+    def write_later(journal: Journal, name: str, data: bytes) -> None:
+        if errors:
+            raise errors.pop()
+        write(journal, name, data)
+
+    def password(file: Path | None) -> str:
+        asked.append(file)
+        return "open sesame"
+
+    def run(_: Daemon, rounds: int | None = None) -> None:
+        nonlocal runs
+        del rounds
+        runs += 1
+
+    monkeypatch.setattr(Journal, "write", write_later)
+    monkeypatch.setattr(Daemon, "run", run)
+    monkeypatch.setattr(keystore, "read_password", password)
+    monkeypatch.setattr("bcfl.cli.node.patience.time", SimpleNamespace(sleep=pauses.append))
+    poor = keystore.list_entries(place / "keys")[0].address
+    options: list[object] = ["--account", poor, "--keystore", "keys", "--share", "1/8"]
+    if role == "miner":
+        options = ["--account", 1, "--stake", "1 ether"]
+    answer = bcfl("start", role, "--network", "local", *options)
+    assert (answer.code, pauses, len(asked), runs) == (0, [1, 2], role == "device", 1)
+    assert "not begun: the journal is full; the next try is in 2 s, Ctrl-C ends it" in answer.err
 
 
 def test_refusals_of_flower_apps(bcfl: Bcfl, place: Path) -> None:

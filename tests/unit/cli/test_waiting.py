@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -224,3 +226,35 @@ def test_an_empty_pool_is_told_once(tmp_path: Path) -> None:
         processes._check_pay(round_, REWARD)
     (event,) = recorder.events
     assert event.startswith("warning: round 2 did not pay its whole reward")
+
+
+def test_a_process_that_cannot_be_started_now_is_tried_again(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without a free process for a moment takes nobody else down."""
+    clock = Clock()
+    monkeypatch.setattr("bcfl.federation.supervisor.time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
+    child = start_child(supervisor, tmp_path, "device 1", "raise SystemExit(2)")
+    assert child.process is not None
+    child.process.wait()
+    ((_, reason),) = supervisor.restart_ended()
+    assert reason.startswith("ended with code 2")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        for seconds in (1.0, 2.0, 4.0, 8.0, 15.0, 15.0):
+            clock.now += seconds - 0.1
+            assert list(supervisor.restart_ended()) == []
+            clock.now += 0.1
+            ((_, reason),) = supervisor.restart_ended()
+            assert reason == "cannot be started: Resource temporarily unavailable"
+            assert child.state == "waiting"
+    clock.now += 15.0
+    assert list(supervisor.restart_ended()) == []
+    assert child.process is not None
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(RunError, match="device 2 cannot be started"):
+        start_child(supervisor, tmp_path, "device 2", "")

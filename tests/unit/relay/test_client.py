@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -182,23 +183,32 @@ def test_an_endpoint_in_a_private_network_is_told_where_the_chain_is_public(url:
     endpoints = SimpleNamespace(endpoints={MINER: url})
     ledger = SimpleNamespace(history=lambda: endpoints, domain=Domain(1, MINER))
     public = HttpRelay(DEVICE, ledger, 2.0, only_public=True)
-    with pytest.raises(RelayError, match=r"in a private network.* set BCFL_PRIVATE_ENDPOINTS=1"):
+    setting = r"in a private network.* set private_endpoints = true .* or BCFL_PRIVATE_ENDPOINTS=1"
+    with pytest.raises(RelayError, match=setting):
         public.inbox(MINER).batch(1)
 
 
 @pytest.mark.parametrize(
-    ("rpc", "variable", "expected"),
+    ("rpc", "chain_id", "expected"),
     [
-        ("https://93.184.216.34/v3/key", "", True),
-        ("https://93.184.216.34/v3/key", "1", False),
-        ("http://127.0.0.1:8545", "", False),
-        ("https://93.184.216.34, http://10.0.0.7:8545", "", False),
-        ("/run/geth.ipc", "", False),
+        ("https://93.184.216.34/v3/key", 31337, True),
+        ("http://127.0.0.1:8545", 31337, False),
+        ("http://127.0.0.1:8545", 1337, False),
+        ("https://93.184.216.34, http://10.0.0.7:8545", 31337, False),
+        ("/run/geth.ipc", 1337, False),
+        ("http://127.0.0.1:8545", 1, True),
+        ("https://93.184.216.34, http://10.0.0.7:8545", 11155111, True),
+        ("/run/geth.ipc", 560048, True),
     ],
 )
-def test_where_private_endpoints_are_refused(
-    rpc: str, variable: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_node_of_ones_own_makes_no_chain_a_private_one(
+    rpc: str, chain_id: int, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BCFL_PRIVATE_ENDPOINTS", variable)
-    client = FederationClient("demo", Network("main", rpc), None, None, {}, 0)  # type: ignore[arg-type]
-    assert client.is_public is expected
+    """Else who runs one would send requests into its own network wherever a stranger has announced it."""
+    network, chain = Network("main", rpc), SimpleNamespace(chain_id=chain_id)
+    monkeypatch.delenv("BCFL_PRIVATE_ENDPOINTS", raising=False)
+    assert FederationClient("demo", network, chain, None, {}, 0).is_public is expected  # type: ignore[arg-type]
+    allowed = replace(network, private_endpoints=True)
+    assert not FederationClient("demo", allowed, chain, None, {}, 0).is_public  # type: ignore[arg-type]
+    monkeypatch.setenv("BCFL_PRIVATE_ENDPOINTS", "1")
+    assert not FederationClient("demo", network, chain, None, {}, 0).is_public  # type: ignore[arg-type]
