@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -136,13 +137,19 @@ class Report:
 
     @property
     def warning(self) -> str | None:
-        """Return in words that nothing was learned, and what may be the cause; None where something was."""
+        """Return in words that nothing of use was learned, and what may be the cause; None where it was."""
         final = [round_ for round_ in self.rounds if round_.status == "finalized"]
         count = len(self.rounds)
         if not final:
             return f"nothing was learned: {_all_of(count)} void ({self._reasons()})"
         if final[-1].global_root == self.initial_root:
             return "nothing was learned: the model is as it began; no update moves a lane of it"
+        loss = self.rounds[-1].loss
+        if loss is not None and not math.isfinite(loss):
+            return (
+                "the model is of no use: its loss on the test data is no finite number; training may have "
+                "diverged (--learning-rate), or values do not fit the lanes (--lane-bits 32)"
+            )
         figures = {(round_.loss, *round_.metrics.values()) for round_ in final}
         if len(final) > 1 and len(figures) == 1 and set(*figures) != {None}:
             words = "the loss on the test data has not moved; the values may not fit the lanes"

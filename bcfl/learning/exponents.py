@@ -14,6 +14,7 @@ leaves 0:
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcfl.errors import ConfigError
+from bcfl.learning import variances
 from bcfl.learning.datasets import Samples
 from bcfl.learning.flower.task import FlowerTask
 from bcfl.learning.tasks import Task
@@ -30,12 +32,15 @@ from bcfl.ports import Vector
 from bcfl.protocol.limits import MAX_EXPONENT, MODEL_BITS
 from bcfl.protocol.types import Layout
 
+log = logging.getLogger(__name__)
+
 VALUE_ROOM, LEAST_VALUE_ROOM = 8, 2  # times
 CHANGE_ROOM = {8: 2, 16: 4, 32: 4}  # times, by bits of a lane
 USUAL = 0.99  # of the changes of a tensor that are not 0 are counted
 FEW_STEPS = 128  # of a lane; the square root of its range where that is less
 NOISE = 2.0**-10  # of the largest change of all trained tensors
 STATISTICS = 0.25  # of the trained tensors' length is that of all others together
+LOST = 100  # a variance that is so many times smaller than a step counts a tenth of what it should
 TRIAL_SAMPLES, TRIAL_STEPS = 512, 128  # at most
 MOST_GROWTH = 4.0  # of changes, from a trial to a whole training
 TRIAL_WORK = 2**31  # parameters times samples: fewer steps of large models, 8 at least
@@ -89,7 +94,34 @@ def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | Non
     if task.exponents is not None:
         return task
     extents = measure(task, seed, share)
-    return task.with_exponents({name: e for name, e in choose(extents, numbers).items() if e})
+    exponents = choose(extents, numbers)
+    for words in coarse(task, exponents, seed, share):
+        log.warning("task %s: %s", task.name, words)
+    return task.with_exponents({name: e for name, e in exponents.items() if e})
+
+
+def coarse(task: Task, exponents: dict[str, int], seed: int, share: Samples | None) -> list[str]:
+    """Return in words which running variances have entries far below a step, as a trial on `share` has it.
+
+    The trial starts from variances of 0: what it leaves is the data's alone, and nothing of a constant's.
+    """
+    steps = {name: variances.least(e) for name, e in exponents.items() if variances.is_variance(name)}
+    if share is None or not any(step > LOST * variances.STEP for step in steps.values()):
+        return []
+    shape, model = layout(task), initial_model(task, seed).copy()
+    for name, part in _parts(shape, model):
+        part[:] = 0.0 if name in steps else part
+    result = _try(task, model, share)
+    words = []
+    for name, part in [] if result is None else _parts(shape, result[0]):
+        count = int(((part > variances.STEP) & (part * LOST < steps[name])).sum()) if name in steps else 0
+        if count:
+            words.append(
+                f"of {len(part):,} variances in {name} {count:,} are lost beside the largest, "
+                f"{part.max():.3g}, for a tensor has one exponent: scale the inputs of this layer, alike at "
+                "all parties, or do not share it"
+            )
+    return words
 
 
 def app_exponents(task: FlowerTask, numbers: Numbers, trained: Vector | None) -> dict[str, int]:

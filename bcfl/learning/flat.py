@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bcfl.errors import ConfigError
+from bcfl.learning import variances
 from bcfl.learning.snapshot import Snapshot
 from bcfl.ports import Vector
 from bcfl.protocol.types import Layout, TensorSpec
@@ -101,6 +102,13 @@ class FlatModule:
         buffers = [buffer for buffer in self.module.buffers() if id(buffer) not in ids]
         self._other_buffers = [(buffer, buffer.clone()) for buffer in buffers]
         self._built = Snapshot(self.module)
+        exponents = {tensor.name: tensor.exponent for tensor in self.layout.tensors}
+        weights = {id(tensor) for tensor in self.module.parameters()}
+        self._variances = [
+            (self._views[name][0], variances.least(exponents.get(name)))
+            for name, tensor in tensors.items()
+            if variances.is_variance(name) and id(tensor) not in weights
+        ]
 
     def _map(self, tensors: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Make views of the tensors and their gradients; return them by name."""
@@ -118,6 +126,7 @@ class FlatModule:
     def load(self, vector: Vector, own: Vector | None = None) -> None:
         """Copy `vector`, (parameters,), in, and what is `own`; set all else back to what it was when built.
 
+        Running variances are no smaller than `bcfl.learning.variances` has it.
         Raises ValueError for a vector of another shape.
         """
         if vector.shape != (self.parameters,):
@@ -130,6 +139,25 @@ class FlatModule:
             self.vector[self.parameters :] = torch.tensor(own)
         for buffer, value in self._other_buffers:
             buffer.copy_(value)
+        self._raise_variances()
+
+    def _raise_variances(self) -> None:
+        """Raise each running variance to the least that it may be."""
+        for view, least in self._variances:
+            view.clamp_(min=least)
+
+    def hold(self) -> None:
+        """Have each forward pass begin with what is shared as it is now, until the next `load`.
+
+        So whatever a loop does to it, what is not shared is trained, and takes statistics, at these values.
+        """
+        tensors = [self._tensors[tensor.name] for tensor in self.layout.tensors]
+        values = {id(tensor): (tensor, tensor.detach().clone()) for tensor in tensors}
+        for part in self.module.modules():  # code of one's own may call a part alone
+            members = part.state_dict(keep_vars=True) if part is self.module else _members(part)
+            held = [values[key] for key in dict.fromkeys(map(id, members.values())) if key in values]
+            if held:
+                part.register_forward_pre_hook(partial(_put_back, held))
 
     @cached_property
     def still(self) -> Tensor:
@@ -195,6 +223,17 @@ class FlatModule:
     def accumulate(self, loss: Tensor) -> None:
         """Add the gradient of a scalar `loss` to `gradient`."""
         loss.backward()  # type: ignore[no-untyped-call]
+
+
+def _members(part: nn.Module) -> dict[str, Tensor | None]:
+    """Return the tensors that a part of a module has itself."""
+    return {**part._parameters, **part._buffers}
+
+
+def _put_back(values: list[tuple[Tensor, Tensor]], *_: object) -> None:
+    """Copy to each tensor the values next to it, behind the back of autograd."""
+    for tensor, value in values:
+        tensor.data.copy_(value)
 
 
 def _float_tensors(module: nn.Module) -> dict[str, Tensor]:

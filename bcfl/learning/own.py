@@ -63,12 +63,6 @@ class OwnTensors:
             parts = [n.to_bytes(NUMBER_BYTES, "big") + v.tobytes() for n, v in self._by_round.items()]
             self._records.write(RECORD, b"".join(parts))
 
-    def forget(self) -> None:
-        """Forget all trainings, as if there had been none."""
-        self._by_round.clear()
-        if self._records is not None:
-            self._records.write(RECORD, b"")
-
     def keep(self, records: Records) -> None:
         """Read what an earlier process has kept, and keep from now on; raises RunError if it is another's."""
         self._records, self._by_round = records, {}

@@ -36,6 +36,7 @@ from bcfl.renamed import former_names
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
 CLASS_ROWS = 16  # gradients by class at the most
 WARM_UP_STEPS = 4
+Trained = tuple[Vector, Vector, int]
 FIXED_SEED = 0  # for what a module draws at random outside its vector: the same for every party
 
 
@@ -197,14 +198,14 @@ class TorchLearner:
         """Train one step from `model`, (parameters,), and forget it; raises ConfigError as `train`."""
         self._trained(model, 0, 1)
 
-    def _trained(self, model: Vector, round_: int, max_steps: int | None) -> tuple[Vector, Vector, int]:
-        """Return the vector, the party's own tensors and the CPU time after at most `max_steps` steps."""
+    def _trained(self, model: Vector, round_: int, most: int | None, holds: bool = False) -> Trained:
+        """Return the vector, the party's own tensors and the CPU time after at most `most` steps."""
         name = self._task.name
         if not self.samples:
             raise ConfigError(f"task {name}: a device without training samples cannot train")
         text = f"task {name}: training on {self.samples:,} samples failed"
         with self._bench.guarded(), own_code(text):
-            microseconds = self._run(model, round_, max_steps)
+            microseconds = self._run(model, round_, most, holds)
             vector, own = self._flat.read(), self._flat.own
         if not np.isfinite(vector).all() or not np.isfinite(own).all():
             rate = self._task.learning_rate
@@ -214,22 +215,21 @@ class TorchLearner:
     def _load(self, model: Vector) -> None:
         """Load a model to judge it, with the party's own tensors as its last training left them.
 
-        A party that has not trained yet trains them on the model first, if it can.
+        A party that has not trained yet trains them first, if it can, for this model: it stays as it is.
         """
         with self._bench.guarded(), self._judging():  # the state_dict may have hooks of the task's
+            own = self._own.latest
             if self._own.is_new and self.samples:
-                self.train(model, FIRST_ROUND)
-                self._own.forget()
-                own = self._flat.own
-            else:
-                own = self._own.latest
+                own = self._trained(model, FIRST_ROUND, None, holds=True)[1]
             self._flat.load(model, own)
 
-    def _run(self, model: Vector, round_: int, max_steps: int | None) -> int:
-        """Train in place, at most `max_steps` steps; return the CPU time in microseconds, at least 1."""
+    def _run(self, model: Vector, round_: int, max_steps: int | None, holds: bool) -> int:
+        """Train in place, with what is shared fixed where it `holds`; return the CPU time in microseconds."""
         task, seed, device = self._task, _mix(self._seed, round_), self._bench.device
         with isolated(seed, device):
             self._flat.load(model, self._own.before(round_))
+            if holds:
+                self._flat.hold()
             self._flat.gradient.zero_()  # a loop of one's own may add to what is there
             self._flat.module.train()
             data, now = load(self._train), clock(device)
@@ -241,8 +241,8 @@ class TorchLearner:
             elif task.fit is None:
                 loops.train(task, self._flat, data, max_steps)
             else:
-                rate = task.learning_rate
-                context = FitContext(round_, seed, task.epochs, task.batch_size, rate, task.steps, device)
+                numbers = (task.epochs, task.batch_size, task.learning_rate, task.steps)
+                context = FitContext(round_, seed, *numbers, device)
                 loops.fit(task, self._flat, data, context)
             return max(1, (now() - start) // 1000)
 

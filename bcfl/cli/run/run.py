@@ -132,7 +132,8 @@ def run(
 
     An option comes from its flag, from -c KEY=VALUE, from bcfl.toml or --config FILE, or from BCFL_KEY in the
     environment; the first of these that names it counts. Ctrl-C or SIGTERM leaves a run that --resume
-    continues. A run in which nothing was learned says so and ends with exit code 3.
+    continues. A run in which nothing was learned, or whose last model has a loss that is no finite number,
+    says so and ends with exit code 3.
     """
     from bcfl.federation.logbooks import open_logbooks, several
     from bcfl.federation.views.committee import run_committee

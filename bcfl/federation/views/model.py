@@ -74,6 +74,7 @@ def to_safetensors(
     import numpy as np
     from safetensors.numpy import save
 
+    from bcfl.learning import variances
     from bcfl.protocol.fixedpoint import decode
 
     values = decode(lanes, scale_bits)  # (parameters,)
@@ -85,7 +86,10 @@ def to_safetensors(
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
-        tensors[tensor.name] = (values[start:end] * np.float32(2.0**tensor.exponent)).reshape(tensor.shape)
+        part = (values[start:end] * np.float32(2.0**tensor.exponent)).reshape(tensor.shape)
+        if variances.is_variance(tensor.name):
+            part = np.maximum(part, np.float32(variances.least(tensor.exponent)))
+        tensors[tensor.name] = part
         start = end
     return save(tensors, metadata)
 

@@ -126,6 +126,13 @@ def test_a_run_in_which_nothing_is_learned_says_so(bcfl: Bcfl, stage: Stage) -> 
     assert (answer.code, "warning: nothing was learned" in answer.err) == (3, True)
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_run_whose_last_loss_is_no_number_says_so(bcfl: Bcfl, stage: Stage, options: list[str]) -> None:
+    stage.reports = (round_report(1), round_report(2, loss=float("inf")))
+    answer = bcfl("run", "--quiet", *options)
+    assert (answer.code, "warning: the model is of no use: its loss" in answer.err) == (3, True)
+
+
 def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
     answer = bcfl("run", "--json")
     report = json.loads(answer.out)

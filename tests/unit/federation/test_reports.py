@@ -54,3 +54,13 @@ def test_default_behavior(rounds: tuple[RoundReport, ...], words: str | None) ->
         assert report.warning is not None
         assert report.warning.startswith(f"nothing was learned: {words}")
     assert report.to_dict()["warning"] == report.warning
+
+
+@pytest.mark.parametrize("loss", [float("inf"), float("nan")])
+def test_a_model_whose_loss_is_no_number_is_of_no_use(loss: float) -> None:
+    rounds = (final(1), final(2, loss=loss))
+    report = Report("runs/x", "0x", rounds, 0.9, 1.0, 2.0, initial_root=GENESIS, final_loss=loss)
+    assert report.warning is not None
+    assert report.warning.startswith("the model is of no use: its loss on the test data is no finite number")
+    earlier = (final(1, loss=loss), final(2))
+    assert Report("runs/x", "0x", earlier, 0.9, 1.0, 2.0, final_loss=0.5).warning is None

@@ -197,3 +197,25 @@ def test_wrong_exponents_are_refused_in_one_line() -> None:
         replace(task_of(), exponents={"weight": True})
     with pytest.raises(ConfigError, match="exponent for 'wieght', which is no tensor of the model: weight"):
         layout(replace(task_of(), exponents={"wieght": 1}))
+
+
+@pytest.mark.parametrize(("small", "is_lost"), [(1.0, False), (0.0, False), (1e-4, True)])
+def test_columns_of_very_different_size_are_told(
+    small: float, is_lost: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One exponent for all variances is too coarse for the small ones; a constant loses nothing."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 4)) * np.array([1e3, 1e3, 1e3, 1e3 * small])
+    share = Samples(features.astype(np.float32), (features[:, 0] > 0).astype(np.int64))
+    task = Task(
+        "t",
+        "",
+        lambda _: Dataset(share, share),
+        lambda: nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)),
+        learning_rate=0.05,
+    )
+    assert with_exponents(task, NUMBERS, 0, share).exponents
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == is_lost
+    if is_lost:
+        assert "of 4 variances in 0.running_var 1 are lost beside the largest, 1.2e+06" in told[0]

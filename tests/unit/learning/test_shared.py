@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bcfl.errors import ConfigError, PayloadError, RunError, StoreError
 from bcfl.federation.layouts import layout_in, recorded_task
 from bcfl.learning import Dataset, Samples, Task
+from bcfl.learning.context import FitContext
 from bcfl.learning.flat import FlatModule, layout_of
 from bcfl.learning.own import RECORD, OwnTensors
 from bcfl.learning.training import TorchLearner, initial_model, layout, state_of
@@ -160,6 +163,54 @@ def test_who_has_not_trained_yet_judges_with_statistics_of_its_own_data() -> Non
     blind = TorchLearner(FEDBN, None, far, 1)
     assert new.evaluate(model).loss < blind.evaluate(model).loss
     assert new.evaluate(model).loss == new.evaluate(model).loss
+
+
+def own_loop(model: nn.Module, data: Any, _context: FitContext) -> None:
+    """Train by a loop that thaws what is frozen, and shrinks what has no gradient."""
+    features, labels = data.tensors
+    model.requires_grad_(True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, weight_decay=0.5)
+    for _ in range(40):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(features), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+LOOPS: dict[str, dict[str, object]] = {
+    "plain": {"learning_rate": 5.0},
+    "optimizer": {"optimizer": lambda weights: torch.optim.AdamW(weights, lr=0.5)},
+    "own": {"fit": own_loop},
+}
+
+
+@pytest.mark.parametrize("options", LOOPS.values(), ids=LOOPS.keys())
+@pytest.mark.parametrize("own", ["1.", "1.running", "3."])
+def test_what_is_trained_to_judge_belongs_to_the_model_that_is_judged(
+    options: dict[str, object], own: str
+) -> None:
+    """Before, it belonged to the weights that this training ended with, which are gone."""
+
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 64)
+    features = rng.normal(size=(64, 4)).astype(np.float32)
+    features[np.arange(64), labels] += 3
+    samples = Samples(features, labels)
+    task = Task("t", "", lambda _: Dataset(samples, samples), build, 40, 64, 0.1)
+    task = replace(task, shared=lambda name, _tensor: not name.startswith(own), **options)  # type: ignore[arg-type]
+    learner, model = TorchLearner(task, samples, samples, 0), initial_model(task, 0)
+    loss, blind = (each.evaluate(model).loss for each in (learner, TorchLearner(task, None, samples, 0)))
+    assert own == "1.running" or loss < blind  # statistics alone make no better model of random weights
+    state, built = learner._flat.state(), state_of(task, model)
+    assert all((state[tensor.name] == built[tensor.name]).all() for tensor in layout(task).tensors)
+    if own != "3.":
+        activations = features @ state["0.weight"].T + state["0.bias"]
+        assert np.allclose(state["1.running_mean"], activations.mean(axis=0), atol=0.05)
+        assert np.allclose(state["1.running_var"], activations.var(axis=0, ddof=1), atol=0.05)
+    assert loss == learner.evaluate(model).loss
+    assert (learner.train(model, 1).vector != model).any()
 
 
 def test_where_all_is_shared_nothing_is_kept() -> None:
