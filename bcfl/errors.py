@@ -106,6 +106,10 @@ class Unreachable(LedgerError):
     """The node does not answer, or answers nonsense."""
 
 
+class NoNodeUrl(Unreachable):
+    """What should be the URL of a node is none: waiting does not help."""
+
+
 @contextmanager
 def own_code(text: str, kind: type[BcflError] = ConfigError) -> Iterator[None]:
     """Raise `kind`, one line of `text` and the cause, for whatever a party's own code raises inside.

@@ -21,7 +21,7 @@ from web3.exceptions import Web3Exception
 from web3.providers import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from bcfl.errors import Unreachable
+from bcfl.errors import NoNodeUrl, Unreachable
 from bcfl.ledger import answers
 from bcfl.ledger.answers import MalformedAnswer, TooLarge
 from bcfl.ledger.chain import result_of
@@ -110,13 +110,13 @@ class Endpoint:
         self.url = _without_secrets(url)
         self.chain_id: int | None = None  # that the node has told of
         if "://" not in url and not _is_socket(url):
-            raise Unreachable("the URL of the node has no scheme: write http:// or https:// in front of it")
+            raise NoNodeUrl("the URL of the node has no scheme: write http:// or https:// in front of it")
         try:
             self._session = Session()
             self.provider = _provider(url, timeout, self._session, tries)
             self.w3 = Web3(self.provider)
         except Exception as error:
-            raise Unreachable(f"{self.url}: not the URL of a node: {error}") from None
+            raise NoNodeUrl(f"{self.url}: not the URL of a node: {error}") from None
 
     def ask(self, method: str, params: Sequence[Any]) -> Any:
         """Return the result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""

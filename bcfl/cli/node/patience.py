@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final, TypeVar
 
-from bcfl.errors import DiskError, Unreachable
+from bcfl.errors import DiskError, NoNodeUrl, Unreachable
 
 FIRST_SECONDS: Final = 1.0  # before the second try; twice as long before each further one
 LONGEST_SECONDS: Final = 15.0
@@ -23,6 +23,8 @@ def try_until_done(action: Callable[[], Result], report: Callable[[str], None]) 
     while True:
         try:
             return action()
+        except NoNodeUrl:
+            raise
         except (Unreachable, DiskError) as error:
             reason = str(error)
         report(f"not begun: {reason}; the next try is in {pause:g} s, Ctrl-C ends it")

@@ -11,7 +11,16 @@ import pytest
 import typer
 
 from bcfl.cli.node import start, watch
-from bcfl.errors import BcflError, ConfigError, DiskError, LedgerError, RunError, StoreError, Unreachable
+from bcfl.errors import (
+    BcflError,
+    ConfigError,
+    DiskError,
+    LedgerError,
+    NoNodeUrl,
+    RunError,
+    StoreError,
+    Unreachable,
+)
 from tests.unit.cli.conftest import Bcfl
 
 COMMANDS = [["start", "device"], ["start", "miner"], ["watch"]]
@@ -71,10 +80,10 @@ def test_ctrl_c_ends_the_waiting(command: list[str], tries: Callable[..., Any], 
     assert pauses == [1, 2, 4, 8, 15, 15, 15, 15, 15]
 
 
-@pytest.mark.parametrize("error", [ConfigError("no"), RunError("no"), LedgerError("no"), StoreError("no")])
+@pytest.mark.parametrize("kind", [ConfigError, RunError, LedgerError, StoreError, NoNodeUrl])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_what_no_waiting_mends_is_an_error_at_once(
-    command: list[str], error: BcflError, tries: Callable[..., Any], pauses: list[float]
+    command: list[str], kind: type[BcflError], tries: Callable[..., Any], pauses: list[float]
 ) -> None:
-    assert tries(command, error).refusal == "no"
+    assert tries(command, kind("no")).refusal == "no"
     assert pauses == []
