@@ -30,6 +30,7 @@ from bcfl.errors import (
     Sealed,
     StoreError,
     Unavailable,
+    Unfinished,
     Unreachable,
 )
 from bcfl.renamed import watch_imports
@@ -65,6 +66,7 @@ __all__ = [
     "Sealed",
     "StoreError",
     "Unavailable",
+    "Unfinished",
     "Unreachable",
     "__version__",
     "resume",

@@ -17,6 +17,7 @@ BcflError
 └── LedgerError            the control plane
     ├── Reverted           the contract refused, with its "module: reason"
     └── Unreachable        the node does not answer
+        └── Unfinished     it does, and there is more to read than one turn takes
 """
 
 from __future__ import annotations
@@ -104,6 +105,10 @@ class Reverted(LedgerError):
 
 class Unreachable(LedgerError):
     """The node does not answer, or answers nonsense."""
+
+
+class Unfinished(Unreachable):
+    """The chain is not read to its end yet: the next call goes on from where this one left it."""
 
 
 class NoNodeUrl(Unreachable):

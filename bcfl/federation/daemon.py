@@ -22,6 +22,7 @@ from bcfl.errors import (
     Reverted,
     RunError,
     StoreError,
+    Unfinished,
 )
 from bcfl.ports import ContractCall, Ledger
 from bcfl.protocol.accounts import Account
@@ -129,6 +130,10 @@ class Daemon:
         except Reverted as reverted:
             self._record("reverted", f"not due any more: {reverted}", logging.INFO)
             act = None
+        except Unfinished as progress:  # no failure, however often it comes
+            log.info("%s", progress, extra={"account": self.account.address, "round": self._round})
+            self._failures, self._last_turn = 0, time.monotonic()
+            return 0.0
         except Exception as error:
             if _is_final(error):
                 raise

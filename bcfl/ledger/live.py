@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bcfl.errors import LedgerError, Unreachable
+from bcfl.errors import LedgerError, Unfinished, Unreachable
 from bcfl.ledger.checkpoint import Checkpoint
 from bcfl.ledger.contract import RANGE, Contract, Event
 from bcfl.ledger.federation import SENSELESS, FederationLedger, View
@@ -157,8 +157,8 @@ class LiveLedger(FederationLedger):
 
         Raises Unreachable where the head that is read up to is gone: a node may have named one that is
         billions of blocks away, and reading up to it would never end; or another node is asked since, which
-        tells of no events in blocks that it does not know yet. So too where a turn has read for long:
-        what was read stays, and the next turn goes on.
+        tells of no events in blocks that it does not know yet. Raises Unfinished where a turn has read
+        for long: what was read stays, and the next turn goes on.
         """
         if self._checkpoint is not None and self._checkpoint.is_writable:
             self._unkept += events
@@ -169,18 +169,20 @@ class LiveLedger(FederationLedger):
             self._forget()
             raise Unreachable("the node's head is gone: events are read again")
         if head is not None and end < head[0] and time.monotonic() - self._read_since >= READ_SECONDS:
-            self._pause_reading(f"events are read up to block {end} of {head[0]}")
+            self._pause_reading(end, head[0])
 
     def _has_switched(self) -> bool:
         """Return whether another node is asked than at the last look."""
         before, self._switches = self._switches, getattr(self.contract.chain, "switches", 0)
         return self._switches != before
 
-    def _pause_reading(self, progress: str) -> None:
-        """Say how far a long read is; within a turn, leave the rest to the next one."""
+    def _pause_reading(self, end: int, last: int) -> None:
+        """Keep and say how far a long read is; within a turn, leave the rest to the next one."""
+        self._keep(end)
         self._read_since = time.monotonic()
+        progress = f"events are read up to block {end} of {last}"
         if self._in_turn:
-            raise Unreachable(f"{progress}; the next turn goes on")
+            raise Unfinished(f"{progress}; the next turn goes on")
         log.warning("%s", progress)
 
     def _keep(self, last: int) -> None:

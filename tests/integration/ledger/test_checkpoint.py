@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bcfl.errors import Unreachable
+from bcfl.errors import Unfinished, Unreachable
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.checkpoint import Checkpoint
 from bcfl.ledger.contract import RANGE
-from bcfl.ledger.live import LiveLedger
+from bcfl.ledger.live import FINAL_BLOCKS, LiveLedger
 from testkit.harness import Federation
 
 BLOCKS = 200_000
@@ -266,7 +266,7 @@ def test_a_turn_reads_for_a_bounded_time(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bcfl.ledger.live.READ_SECONDS", 0.0)
         for turn in range(1, 4):
-            with ledger.turn(), pytest.raises(Unreachable, match=f"block {turn * RANGE - 1} of {BLOCKS}"):
+            with ledger.turn(), pytest.raises(Unfinished, match=f"block {turn * RANGE - 1} of {BLOCKS}"):
                 ledger.history()
     assert ledger._next_block > 3 * RANGE - 1
     assert facts(ledger) == truth
@@ -276,6 +276,21 @@ def test_a_turn_reads_for_a_bounded_time(
         assert facts(chain.ledger(tmp_path / "query")) == truth, "outside of a turn it goes on, and says so"
     assert len(caplog.messages) > 100
     assert f"events are read up to block 1999 of {BLOCKS}" in caplog.messages
+    close(ledger)
+
+
+def test_a_restart_in_a_long_read_goes_on_from_there(chain: LongChain, tmp_path: Path) -> None:
+    truth = facts(chain.ledger(tmp_path / "true"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bcfl.ledger.live.READ_SECONDS", 0.0)
+        for turn in range(1, 51):
+            ledger = chain.ledger(tmp_path / "often restarted")
+            with ledger.turn(), pytest.raises(Unfinished):
+                ledger.history()
+            assert ledger._next_block >= turn * (RANGE - FINAL_BLOCKS), "each goes further"
+            close(ledger)
+    ledger = chain.ledger(tmp_path / "often restarted")
+    assert facts(ledger) == truth
     close(ledger)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from bcfl.errors import (
     Reverted,
     RunError,
     StoreError,
+    Unfinished,
     Unreachable,
 )
 from bcfl.federation.daemon import Daemon
@@ -98,6 +100,29 @@ def test_what_is_away_is_tried_again_ever_more_seldom(
     assert daemon.turn() == 0.5
 
 
+def test_a_long_read_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each turn of a party that joins late takes its 30 seconds of reading."""
+    local = LocalFederation(tmp_path)
+    now = [0.0]
+    monkeypatch.setattr("bcfl.federation.daemon.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def history() -> None:
+        now[0] += 30
+        raise Unfinished(f"events are read up to block {now[0]:g}")
+
+    daemon = Daemon(Idle(), local.owner, local.ledger, local.archive)
+    monkeypatch.setattr(local.ledger, "history", history)
+    with caplog.at_level(logging.INFO, "bcfl"):
+        for _ in range(10):
+            assert daemon.turn() == 0.0
+            is_well, state = daemon.health()
+            assert (is_well, state["failures"], state["seconds_since_turn"]) == (True, 0, 0.0)
+    assert "bcfl_failures_total 0" in daemon.counters.text()
+    assert caplog.messages[-1] == "events are read up to block 300"
+
+
 def test_a_phase_is_ended_even_where_the_own_store_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,9 +185,10 @@ def test_pauses_are_short_where_phases_are(tmp_path: Path) -> None:
     assert client.retry_seconds == client.search_seconds == 7.5
 
 
+NO_FAULTS = ConfigError, RunError, Reverted, Unfinished
 FAULTS = [
     RecursionError("deep"), ZeroDivisionError(), KeyError("gone"), OSError(), MemoryError(),
-    *(kind("no") for kind in every(BcflError) if not issubclass(kind, (ConfigError, RunError, Reverted))),
+    *(kind("no") for kind in every(BcflError) if not issubclass(kind, NO_FAULTS)),
     DiskError("it is full"),
 ]  # fmt: skip
 
