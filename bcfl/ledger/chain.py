@@ -30,9 +30,12 @@ PANICS = {
 NO_REASON = "reverted without a reason"
 FAILURE = re.compile(r"revert|out ?of ?gas|invalid ?\w* ?opcode|VM execution error", re.IGNORECASE)
 TOO_FAST = re.compile(
-    r"rate.?limit|too many requests|requests per|request (rate|count|limit)|throttl|capacity|slow down"
-    r"|(rps|cu) limit|limit exceeded|exceeded (the |your )?quota|computed already",
+    r"rate.?limit|too many requests|requests per|per second|request (rate|count)|throttl|slow down"
+    r"|(rps|cu) limit|computed already",
     re.IGNORECASE,
+)
+OFTEN_TOO_FAST = re.compile(  # of a request for logs: too many of them, as BSC's nodes say it
+    r"request limit|capacity|limit exceeded|exceeded (the |your )?quota", re.IGNORECASE
 )
 TOO_MUCH = re.compile(  # fewer blocks at once help, and no waiting
     r"\b(query|response|results?|logs?|blocks?|range|gas|size)\b.*\b(limit|capacity|more than)"
@@ -40,10 +43,14 @@ TOO_MUCH = re.compile(  # fewer blocks at once help, and no waiting
     re.IGNORECASE | re.DOTALL,
 )
 OF_TRANSACTION = re.compile(
-    r"nonce|insufficient ?(funds|balance)|account balance|underpriced|already ?known|known transaction"
-    r"|already imported|fee(?!d)|gas",
+    r"nonce|insufficient ?(funds|balance)|\baccount balance\b|underpriced|already ?known|known transaction"
+    r"|already imported|\b((max|base)_?)?fees?\b|fee_?(per|cap|too)|\bgas\b|gas_?(limit|price|fee)",
     re.IGNORECASE,
 )
+OF_CUSTOMER = re.compile(  # what the provider of a node wants to be paid for
+    r"\b(plan|tier|credits?|recharge|top.?up|billing|subscri\w+|upgrade|unlock)\b", re.IGNORECASE
+)
+TAKES_TRANSACTION = frozenset({"eth_sendRawTransaction", "eth_estimateGas", "eth_call"})
 MAX_MESSAGE = 500  # letters of a node's words that are shown
 QUOTED = re.compile(r"reverted with reason string '(.*)'", re.DOTALL)  # Hardhat
 PREFIXED = re.compile(r"reverted:\s*(.+)", re.DOTALL)  # geth, anvil, besu
@@ -51,6 +58,10 @@ PREFIXED = re.compile(r"reverted:\s*(.+)", re.DOTALL)  # geth, anvil, besu
 
 class Busy(Unreachable):
     """The node asks for fewer requests."""
+
+
+class Unclear(LedgerError):
+    """The node asks for fewer requests, or for fewer blocks at once: its words mean either."""
 
 
 @dataclass(frozen=True)
@@ -180,31 +191,40 @@ def code_at(chain: Chain, address: str) -> bytes:
     return code
 
 
-def result_of(response: Mapping[str, Any]) -> Any:
+def result_of(response: Mapping[str, Any], method: str = "") -> Any:
     """Return the result of a JSON-RPC response; raises its error as Reverted or LedgerError."""
     if (error := response.get("error")) is not None:
-        raise refusal(error)
+        raise refusal(error, method)
     return response["result"]
 
 
-def refusal(error: Mapping[str, Any] | str) -> LedgerError:
-    """Return a node's error: as Reverted, where the contract or the EVM refused, Busy or LedgerError."""
+def refusal(error: Mapping[str, Any] | str, method: str = "") -> LedgerError:
+    """Return a node's error: Reverted where the contract or the EVM refused, Busy, Unclear or LedgerError."""
     if isinstance(error, str):
         error = {"message": error}
     message = str(error.get("message", ""))[:MAX_MESSAGE] or "without a reason"
     payload = _payload(error.get("data"))
     if payload or error.get("code") == 3 or FAILURE.search(message):
         return Reverted(_printable(reason_in(payload) or _quoted(message)))
-    if error.get("code") == 429 or (TOO_FAST.search(message) and not TOO_MUCH.search(message)):
+    is_too_much = TOO_MUCH.search(message) is not None
+    is_unclear = not is_too_much and OFTEN_TOO_FAST.search(message) is not None
+    is_too_fast = not is_too_much and TOO_FAST.search(message) is not None
+    if error.get("code") == 429 or is_too_fast or (is_unclear and method != "eth_getLogs"):
         return Busy(f"the node asks for fewer requests: {_printable(message)}")
-    return LedgerError(f"the node refused: {_printable(message)}")
+    return (Unclear if is_unclear else LedgerError)(f"the node refused: {_printable(message)}")
 
 
-def is_final(error: LedgerError) -> bool:
-    """Return whether all nodes would refuse the same: for the contract, the nonce, the funds or the fee."""
-    return isinstance(error, Reverted) or (
-        not isinstance(error, Unreachable) and bool(OF_TRANSACTION.search(str(error)))
-    )
+def is_final(error: LedgerError, method: str) -> bool:
+    """Return whether all nodes would refuse the same: for the contract, the nonce, the funds or the fee.
+
+    Funds and fees of a transaction: a provider speaks of those that its customer owes for any request.
+    """
+    if isinstance(error, Reverted):
+        return True
+    if isinstance(error, Unreachable) or method not in TAKES_TRANSACTION:
+        return False
+    words = str(error)
+    return OF_TRANSACTION.search(words) is not None and OF_CUSTOMER.search(words) is None
 
 
 def _payload(data: Any) -> bytes:

@@ -11,7 +11,17 @@ from coincurve import PrivateKey
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.abi import Abi, EventType, address_of
-from bcfl.ledger.chain import Chain, Estimator, GasReader, Log, LogReader, SignedTransaction, ran_short
+from bcfl.ledger.chain import (
+    Busy,
+    Chain,
+    Estimator,
+    GasReader,
+    Log,
+    LogReader,
+    SignedTransaction,
+    Unclear,
+    ran_short,
+)
 from bcfl.protocol.hashing import keccak
 
 RANGE = 1_000  # blocks whose events are asked for at once
@@ -141,6 +151,7 @@ class Contract:
         """Yield the last block of each piece of blocks and the events in it, up to the block `last`.
 
         Nodes limit how many logs they give at once: a piece that is refused is halved, and grows again later.
+        Raises Busy where words that may ask for fewer requests refuse one block too: later it may be given.
         """
         span, successes = RANGE, 0
         while first <= last:
@@ -148,6 +159,10 @@ class Contract:
             try:
                 events = self._piece(first, end, name)
             except LedgerError as error:
+                if end == first and isinstance(error, Unclear):
+                    raise Busy(
+                        f"no logs, not even of block {first} alone: {error}; another node may"
+                    ) from error
                 if end == first or isinstance(error, Unreachable | Reverted):
                     raise
                 span, successes = (end - first + 1) // 2, 0

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from json import JSONDecodeError
 from ssl import SSLError
 from threading import Lock
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from requests import ConnectionError as NoConnection
@@ -21,7 +21,7 @@ from web3.exceptions import Web3Exception
 from web3.providers import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from bcfl.errors import NoNodeUrl, Unreachable
+from bcfl.errors import ConfigError, NoNodeUrl, Unreachable
 from bcfl.ledger import answers
 from bcfl.ledger.answers import MalformedAnswer, TooLarge
 from bcfl.ledger.chain import result_of
@@ -30,6 +30,9 @@ from bcfl.transport.tls import reason_of
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
+
+
+SCHEMES: Final = ("http://", "https://", "ws://", "wss://")
 
 
 class Silent(Unreachable):
@@ -112,11 +115,18 @@ class Endpoint:
         if "://" not in url and not _is_socket(url):
             raise NoNodeUrl("the URL of the node has no scheme: write http:// or https:// in front of it")
         try:
+            if not _is_socket(url) and not self.url.startswith(SCHEMES):
+                raise ValueError("no host, or no number as the port, or another scheme")
             self._session = Session()
             self.provider = _provider(url, timeout, self._session, tries)
             self.w3 = Web3(self.provider)
-        except Exception as error:
-            raise NoNodeUrl(f"{self.url}: not the URL of a node: {error}") from None
+        except ConfigError as error:  # of the file of a CA
+            raise NoNodeUrl(f"{self.url}: {error}") from None
+        except Exception:  # whose text may hold a part of the URL, and thereby a key
+            raise NoNodeUrl(
+                f"{self.url}: not the URL of a node: write http://, https://, ws:// or wss://, a host, and a "
+                "port that is a number; only https takes a pin (#sha256=...)"
+            ) from None
 
     def ask(self, method: str, params: Sequence[Any]) -> Any:
         """Return the result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""
@@ -130,7 +140,7 @@ class Endpoint:
             reason = _tls_reason(error, self.url) or _reason(error)
             kind = Silent if _is_passing(error) else Unreachable
             raise kind(f"{self.url}: {reason}; is the node running and the URL right?") from None
-        return result_of(response)
+        return result_of(response, method)
 
     @property
     def retry_after(self) -> float:

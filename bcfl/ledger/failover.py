@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from bcfl.errors import LedgerError, Unreachable
-from bcfl.ledger.chain import Busy, is_final
+from bcfl.ledger.chain import Busy, Unclear, is_final
 from bcfl.ledger.endpoint import Endpoint, Silent
 from bcfl.ledger.http import TRIES
 
@@ -21,6 +21,7 @@ LOOK_SECONDS: Final = 10.0  # between two looks at the heads of the other nodes
 REST: Final = 20  # times what a failure took: without such a look at the node, whose silence costs time
 BEHIND_SECONDS: Final = 25.0  # that a head is older than another, or the same, before its node is left
 BEHIND_BLOCKS: Final = 2  # that the other one is ahead then, at least
+AHEAD_SECONDS: Final = 600.0  # of this machine's clock, which may be wrong, that a head is believed
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +35,14 @@ class Endpoints:
         timeout: float,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._is_alone = len(urls) == 1
         share, tries = (timeout, TRIES) if self._is_alone else (timeout / 2, 1)
         self._all = [Endpoint(url.strip(), share, tries) for url in urls]
         self.current = self._all[0]
         self.switches = 0  # how often another one became the current one
-        self._timeout, self._sleep, self._clock = timeout, sleep, clock
+        self._timeout, self._sleep, self._clock, self._wall_clock = timeout, sleep, clock, wall_clock
         self._chain_id: int | None = None
         self._next_look = 0.0
         self._head, self._head_since = -1, 0.0  # number of the current one's last block, and since when
@@ -54,14 +56,18 @@ class Endpoints:
         """Return the result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable.
 
         Where all nodes ask for fewer requests, they get this one again, a little later; several also where
-        all are silent, but for a transaction: who delivers it looks before it does.
+        all are silent, but for a transaction: who delivers it looks before it does. Once where it is unclear
+        what they ask for.
         """
-        is_repeated = Busy if self._is_alone or method == "eth_sendRawTransaction" else (Busy, Silent)
+        silence = () if self._is_alone or method == "eth_sendRawTransaction" else (Silent,)
+        is_repeated = (Busy, Unclear, *silence)
         deadline = self._clock() + self._timeout
-        for pause in PAUSES:
+        for repetition, pause in enumerate(PAUSES):
             try:
                 return self._latest(params, self._ask_each(method, params), method)
-            except is_repeated:
+            except is_repeated as failure:
+                if isinstance(failure, Unclear) and repetition:
+                    raise
                 if not self._is_alone:
                     pause = max(pause, min(endpoint.retry_after for endpoint in self._all))
                     if self._clock() + pause > deadline:
@@ -77,16 +83,17 @@ class Endpoints:
     def _ask_each(self, method: str, params: Sequence[Any]) -> Any:
         """Ask the nodes in turn, from the one that answered last."""
         failures: list[LedgerError] = []
-        place = self._all.index(self.current)
+        first = self.current  # another thread may leave it meanwhile
+        place = self._all.index(first)
         for endpoint in self._all[place:] + self._all[:place]:
             try:
                 result = self._ask(endpoint, method, params)
             except LedgerError as failure:
-                if self._is_alone or is_final(failure):
+                if self._is_alone or is_final(failure, method):
                     raise
                 failures.append(failure)
             else:
-                if endpoint is not self.current:
+                if failures and self.current is first:
                     self._leave_for(endpoint, str(failures[0]))
                 return result
         raise _gravest(failures, method)
@@ -121,22 +128,29 @@ class Endpoints:
             return result
         self._next_look = self._clock() + LOOK_SECONDS
         head, best = self._newest(params, result)
+        if best is None:
+            return result
         is_old = self._clock() - self._head_since >= BEHIND_SECONDS
         is_older = _time(head) - _time(result) >= BEHIND_SECONDS
-        if not (is_old or is_older) or _number(head) < _number(result) + BEHIND_BLOCKS:
+        if not (is_old or is_older):
             return result
         self._leave_for(best, f"it is behind, at block {_number(result)}")
         return head
 
-    def _newest(self, params: Sequence[Any], result: Any) -> tuple[Any, Endpoint]:
-        """Return the newest of the nodes' last blocks, and its node; `result` is the current one's."""
-        head, best = result, self.current
+    def _newest(self, params: Sequence[Any], result: Any) -> tuple[Any, Endpoint | None]:
+        """Return the newest of the last blocks that are far enough ahead, and its node, None where none is.
+
+        `result` is the current one's. A block of the future hides no other one's.
+        """
+        head, best, current = result, None, self.current
+        latest = self._wall_clock() + AHEAD_SECONDS
         for endpoint in self._all:
-            if endpoint is self.current or self._clock() < self._rests.get(endpoint, 0.0):
+            if endpoint is current or self._clock() < self._rests.get(endpoint, 0.0):
                 continue
             with suppress(LedgerError):
                 block = self._ask(endpoint, "eth_getBlockByNumber", params)
-                if block is not None and _time(block) > _time(head):
+                is_ahead = block is not None and _number(block) >= _number(result) + BEHIND_BLOCKS
+                if is_ahead and _time(head) < _time(block) <= latest:
                     head, best = block, endpoint
         return head, best
 

@@ -69,7 +69,7 @@ class HttpProvider(HTTPProvider):
                     raise
             else:
                 self.retry_after = min(_retry_after(response), MAX_PAUSE)
-                if attempt == tries or not _is_busy(response, body):
+                if attempt == tries or not _is_busy(response, body, method):
                     return _checked_body(response, body)
                 pause = max(pause, self.retry_after)
             self._sleep(min(pause, MAX_PAUSE))
@@ -97,7 +97,7 @@ class HttpProvider(HTTPProvider):
             return response, body.getvalue()
 
 
-def _is_busy(response: Response, body: bytes) -> bool:
+def _is_busy(response: Response, body: bytes, method: str) -> bool:
     """Return whether a later try may succeed; 429 may also come with an answer, as for too many logs."""
     if response.status_code != TOO_MANY_REQUESTS:
         return response.status_code in BUSY
@@ -105,7 +105,7 @@ def _is_busy(response: Response, body: bytes) -> bool:
         error = answers.decode(body).get("error")
     except answers.MalformedAnswer:
         return True
-    return error is not None and isinstance(refusal(error), Busy)
+    return error is not None and isinstance(refusal(error, method), Busy)
 
 
 def _checked_body(response: Response, body: bytes) -> bytes:

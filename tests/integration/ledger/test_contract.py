@@ -11,7 +11,7 @@ import pytest
 from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
-from bcfl.ledger.chain import refusal
+from bcfl.ledger.chain import Busy, refusal
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
 from bcfl.ledger.rpc import RpcChain
@@ -272,6 +272,29 @@ def test_events_of_a_node_that_gives_little_at_once(
     assert spans == [7, 3, 1, 1, 1, 1, 2, 1]
     limit = 0
     with pytest.raises(LedgerError, match="more than 0 results"):
+        list(contract.events())
+
+
+def test_events_of_a_node_that_does_not_say_what_its_limit_is(
+    chain: EmbeddedChain, contract: Contract, device: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As BSC's public nodes: asked for fewer blocks, and busy where it gives not even those of one."""
+    contract.send(device, "store", 1, 1)
+    events, request = list(contract.events()), chain.request
+
+    def stingy(method: str, *params: Any) -> Any:
+        if (
+            method == "eth_getLogs"
+            and int(params[0]["toBlock"], 16) >= int(params[0]["fromBlock"], 16) + limit
+        ):
+            raise refusal({"code": -32005, "message": "limit exceeded"}, method)
+        return request(method, *params)
+
+    monkeypatch.setattr(chain, "request", stingy)
+    limit = 2
+    assert list(contract.events()) == events
+    limit = 0
+    with pytest.raises(Busy, match="not even of block 0 alone: the node refused: limit exceeded"):
         list(contract.events())
 
 

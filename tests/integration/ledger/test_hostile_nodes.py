@@ -20,6 +20,7 @@ from bcfl.errors import BcflError, LedgerError, Reverted, Unreachable
 from bcfl.ledger import answers
 from bcfl.ledger.answers import MalformedAnswer
 from bcfl.ledger.artifact import federation_at
+from bcfl.ledger.chain import Unclear
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.endpoint import Endpoint
 from bcfl.ledger.http import TRIES, HttpProvider
@@ -123,6 +124,14 @@ def test_a_refusal_with_status_429_is_an_answer() -> None:
         lambda number: (429, {"Retry-After": "5"}, slow) if number == 1 else (200, {}, result("0x7"))
     )
     assert answer == ("0x7", 2, [5.0])
+    with node(lambda _: (429, {"Retry-After": "5"}, slow)) as url, Session() as session:
+        pauses = list[float]()
+        endpoint = Endpoint(url, 2)
+        endpoint.provider = HttpProvider(url, 2, session, pauses.append)
+        with pytest.raises(Unclear, match="limit exceeded"):
+            endpoint.ask("eth_getLogs", ({},))
+        endpoint.close()
+    assert pauses == [], "it may mean too many logs"
 
 
 def test_a_served_chain_that_computes_already_is_asked_again(

@@ -68,6 +68,23 @@ def test_not_a_url(url: str) -> None:
     refusal(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://host:key",
+        "https://alice:secret/x@host",
+        "https://host/#sha256=key",
+        "http://host#token",
+        "https://[key]/",
+        "ftp://host/key",
+        "http://",
+    ],
+)
+def test_what_is_wrong_with_a_url_does_not_show_it(url: str) -> None:
+    message = refusal(url)
+    assert "not the URL of a node: write http://" in message
+
+
 @pytest.mark.parametrize("body", ["<html>hello</html>", "[]", "{}", '"text"', ""])
 def test_not_a_node(body: str) -> None:
     with server({"body": body}) as url:

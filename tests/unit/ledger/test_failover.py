@@ -12,7 +12,7 @@ from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger import failover
 from bcfl.ledger.chain import Busy, refusal
 from bcfl.ledger.endpoint import Silent
-from bcfl.ledger.failover import BEHIND_SECONDS, LOOK_SECONDS, Endpoints
+from bcfl.ledger.failover import AHEAD_SECONDS, BEHIND_SECONDS, LOOK_SECONDS, Endpoints
 
 TIMEOUT = 20.0
 
@@ -40,15 +40,19 @@ class FakeEndpoint:
         self.is_silent = False
         self.retry_after = 0.0
         self.head: Callable[[], int] = lambda: int(self.world.time)  # a block each second
+        self.timestamp: int | None = None  # None: the time is the head's number
+        self.meanwhile: Callable[[], object] = lambda: None  # what another thread does before it answers
 
     def ask(self, _method: str, _params: Sequence[Any]) -> Any:
         self.world.asked.append(self.url)
+        self.meanwhile()
         if self.is_silent:
             self.world.sleep(self._timeout)
             raise Silent(f"{self.url}: no answer in time")
         if self.failure is not None:
             raise self.failure
-        return {"number": hex(self.head()), "timestamp": hex(self.head()), "name": self.url}
+        timestamp = self.head() if self.timestamp is None else self.timestamp
+        return {"number": hex(self.head()), "timestamp": hex(timestamp), "name": self.url}
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def nodes(world: World, *urls: str) -> tuple[Endpoints, list[Any]]:
-    endpoints = Endpoints(urls, TIMEOUT, world.sleep, lambda: world.time)
+    endpoints = Endpoints(urls, TIMEOUT, world.sleep, lambda: world.time, lambda: world.time)
     endpoints.insist_on(5)
     return endpoints, list(endpoints._all)
 
@@ -110,6 +114,43 @@ def test_what_the_chain_refuses_is_asked_of_one_node(world: World, failure: Ledg
     with pytest.raises(type(failure)):
         endpoints.ask("eth_sendRawTransaction", ("0x",))
     assert world.asked == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("words", "method"),
+    [
+        ("insufficient balance on your plan: top up your account", "eth_call"),
+        ("account balance too low, please recharge", "eth_sendRawTransaction"),
+        ("free tier: pay a fee to unlock archive state", "eth_call"),
+        ("insufficient funds", "eth_blockNumber"),
+        ("account balance too low", "eth_getLogs"),
+        ("pay the fee first", "eth_getBlockByNumber"),
+        ("no feed of this method, nor of gasoline", "eth_estimateGas"),
+    ],
+)
+def test_a_provider_without_credit_is_left(world: World, words: str, method: str) -> None:
+    endpoints, (first, _) = nodes(world, "one", "two")
+    first.failure = refusal({"code": -32000, "message": words}, method)
+    assert endpoints.ask(method, ("0x",))["name"] == "two"
+    assert (endpoints.current.url, endpoints.switches) == ("two", 1)
+
+
+def test_a_node_that_another_thread_has_left_meanwhile_may_answer(world: World) -> None:
+    endpoints, (first, second) = nodes(world, "one", "two")
+    first.meanwhile = lambda: setattr(endpoints, "current", second)
+    assert endpoints.ask("eth_call", ({}, "latest"))["name"] == "one"
+    assert (endpoints.current.url, endpoints.switches) == ("two", 0)
+
+
+@pytest.mark.parametrize("urls", [("one",), ("one", "two")])
+def test_unclear_words_for_logs_cost_one_more_try(world: World, urls: tuple[str, ...]) -> None:
+    endpoints, all_ = nodes(world, *urls)
+    for endpoint in all_:
+        endpoint.failure = refusal({"code": -32005, "message": "limit exceeded"}, "eth_getLogs")
+    with pytest.raises(LedgerError, match="limit exceeded") as failure:
+        endpoints.ask("eth_getLogs", ({},))
+    assert not isinstance(failure.value, Unreachable), "the range is halved"
+    assert (world.asked, world.time) == ([*urls, *urls], 1_000.2)
 
 
 def test_silence_costs_one_try_once(world: World) -> None:
@@ -223,6 +264,16 @@ def test_a_frozen_node_is_not_kept_where_the_other_one_failed_for_a_moment(world
     assert ask(endpoints) == "one"
     second.failure = None
     world.sleep(LOOK_SECONDS)
+    assert ask(endpoints) == "two"
+
+
+@pytest.mark.parametrize(("ahead", "timestamp"), [(1, 1_200), (1_000, 2_000 + int(AHEAD_SECONDS))])
+def test_a_block_of_the_future_hides_no_other_head(world: World, ahead: int, timestamp: int) -> None:
+    """As of a node that lies: far ahead in time, and by one block, or by many."""
+    endpoints, (first, _, third) = nodes(world, "one", "two", "three")
+    first.head, third.head, third.timestamp = lambda: 1_000, lambda: 1_000 + ahead, timestamp
+    assert ask(endpoints) == "one"
+    world.sleep(BEHIND_SECONDS + LOOK_SECONDS)
     assert ask(endpoints) == "two"
 
 

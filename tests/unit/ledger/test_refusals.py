@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bcfl.ledger.chain import Busy, refusal
+from bcfl.errors import Unreachable
+from bcfl.ledger.chain import Busy, Unclear, refusal
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,29 @@ from bcfl.ledger.chain import Busy, refusal
 )
 def test_asked_too_often(words: str) -> None:
     assert isinstance(refusal({"code": -32005, "message": words}), Busy)
+
+
+@pytest.mark.parametrize(
+    "words", ["limit exceeded", "exceeded quota", "exceeds capacity", "request limit reached"]
+)
+def test_what_may_mean_too_many_logs_is_no_wish_for_fewer_requests(words: str) -> None:
+    failure = refusal({"code": -32005, "message": words}, "eth_getLogs")
+    assert isinstance(failure, Unclear)
+    assert not isinstance(failure, Unreachable)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "You've exceeded the RPS limit available on the current plan",
+        "Your app has exceeded its compute units per second capacity",
+        "rate limit exceeded",
+        "Too Many Requests",
+        "4 calls are computed already: try again in a moment",
+    ],
+)
+def test_asked_for_logs_too_often(words: str) -> None:
+    assert isinstance(refusal({"code": -32005, "message": words}, "eth_getLogs"), Busy)
 
 
 @pytest.mark.parametrize(
