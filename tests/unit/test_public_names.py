@@ -14,7 +14,7 @@ import bcfl
 ROOT = Path(__file__).parents[2]
 NAMES = [
     "BcflError", "BundleError", "ChallengeError", "CidError", "Config", "ConfigError", "Corrupt",
-    "DataError", "DiskError", "LedgerError", "Oversized", "PayloadError", "Progress", "Rejection",
+    "DataError", "DiskError", "LedgerError", "NoNodeUrl", "Oversized", "PayloadError", "Progress", "Rejection",
     "RelayError", "Report", "Reverted", "RoundReport", "RunError", "Sealed", "StoreError", "Unavailable",
     "Unreachable",
     "__version__", "resume", "run",
