@@ -14,8 +14,8 @@ import bcfl
 ROOT = Path(__file__).parents[2]
 NAMES = [
     "BcflError", "BundleError", "ChallengeError", "CidError", "Config", "ConfigError", "Corrupt",
-    "DataError", "DiskError", "LedgerError", "NoNodeUrl", "Oversized", "PayloadError", "Progress", "Rejection",
-    "RelayError", "Report", "Reverted", "RoundReport", "RunError", "Sealed", "StoreError", "Unavailable",
+    "DataError", "DiskError", "LedgerError", "NoNodeUrl", "Oversized", "PayloadError", "Progress",
+    "Rejection", "RelayError", "Report", "Reverted", "RoundReport", "RunError", "Sealed", "StoreError", "Unavailable",
     "Unreachable",
     "__version__", "resume", "run",
 ]  # fmt: skip
