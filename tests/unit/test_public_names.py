@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 NAMES = [
     "BcflError", "BundleError", "ChallengeError", "CidError", "Config", "ConfigError", "Corrupt",
     "DataError", "DiskError", "LedgerError", "NoNodeUrl", "Oversized", "PayloadError", "Progress",
-    "Rejection", "RelayError", "Report", "Reverted", "RoundReport", "RunError", "Sealed", "StoreError", "Unavailable",
-    "Unreachable",
+    "Rejection", "RelayError", "Report", "Reverted", "RoundReport", "RunError", "Sealed", "StoreError",
+    "Unavailable", "Unreachable",
     "__version__", "resume", "run",
 ]  # fmt: skip
 
