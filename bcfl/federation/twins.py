@@ -71,7 +71,7 @@ class Twins:
         self._place = place
         for act in self._role.unknown_acts(snapshot):
             text = f"the chain shows {act} of {address} in round {snapshot.round}, and its journal does not"
-            self._warn(snapshot.round, text)
+            self._warn(snapshot.round, text, ", or the journal is not the one it had")
 
     def _look_at_endpoint(self, history: History, own: str) -> str | None:
         address, number = self._account.address, history.number
@@ -80,6 +80,8 @@ class Twins:
         member, announced = history.miners.get(address), history.endpoints.get(address)
         if announced is not None and without_key(announced) == without_key(own):
             self._has_announced, self._warned_of = True, None
+            if number >= self._next_round + MAX_REST_ROUNDS:
+                self._rest_rounds = 1  # nobody else announces any more
             return None
         if member is None or member.exit_round or (not self._has_announced and number == self._first_round):
             return None  # it has left, or the node has not caught up yet
@@ -87,9 +89,9 @@ class Twins:
             self._note(history, announced, own)
         if number < self._next_round:
             return None
-        self._next_round, self._rest_rounds = number + self._rest_rounds, 2 * self._rest_rounds
-        self._rest_rounds = min(self._rest_rounds, MAX_REST_ROUNDS)
         self._ledger.send(self._account, [ContractCall("announce", (own,))])
+        self._next_round = number + self._rest_rounds
+        self._rest_rounds = min(2 * self._rest_rounds, MAX_REST_ROUNDS)
         return "announced its endpoint again"
 
     def _note(self, history: History, announced: str, own: str) -> None:
@@ -102,10 +104,11 @@ class Twins:
             self._warned_of = other
             self._warn(history.number, text)
 
-    def _warn(self, number: int, text: str) -> None:
+    def _warn(self, number: int, text: str, otherwise: str = "") -> None:
         self._sign = number, text
         extra = {"account": self._account.address, "round": number}
-        log.warning("%s: another process seems to use this key; end one of the two", text, extra=extra)
+        words = "%s: another process seems to use this key, and one of the two has to end%s"
+        log.warning(words, text, otherwise, extra=extra)
 
 
 def _place(current: Round, address: str) -> tuple[Any, ...]:

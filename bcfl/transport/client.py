@@ -26,7 +26,7 @@ PIECE_BYTES: Final = 65_536
 HEAD_BYTES: Final = 16_384  # of an answer: status line and headers, interim answers included
 TRAILER_LINES: Final = 64
 # Networks of IPv6 in which the last 32 bits are the address of IPv4 that is reached: compatible, and NAT64.
-CARRIERS: Final = (IPv6Network("::/96"), IPv6Network("64:ff9b::/96"))
+CARRIERS: Final = (IPv6Network("::/96"), IPv6Network("::ffff:0:0:0/96"), IPv6Network("64:ff9b::/96"))
 # That of a translator in one's own network, of one's own site, and of Teredo's tunnels.
 OWN_NETWORKS: Final = (IPv6Network("64:ff9b:1::/48"), IPv6Network("fec0::/10"), IPv6Network("2001::/32"))
 FAILURE_TRAILER: Final = "x-stream-error"  # in which an IPFS daemon reports that its stream broke off
@@ -138,7 +138,8 @@ def is_public(address: str) -> bool:
 
 def _carried(number: IPv6Address) -> IPv4Address | None:
     """Return the address of IPv4 that machines, tunnels or translators reach by one of IPv6, if any."""
-    if any(number in network for network in CARRIERS):
+    is_tunnel = int(number) >> 32 & 0xFCFFFFFF == 0x5EFE  # ISATAP, of any network
+    if is_tunnel or any(number in network for network in CARRIERS):
         return IPv4Address(int(number) & (2**32 - 1))
     return number.ipv4_mapped or number.sixtofour
 

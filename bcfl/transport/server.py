@@ -204,9 +204,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def parse_request(self) -> bool:
         """Read the head of a request; refuse one that others could read as another, or as two."""
-        if not super().parse_request():
+        stream, head = self.rfile, HeadLines(self.rfile)
+        self.rfile = head  # type: ignore[assignment]
+        try:
+            is_parsed = super().parse_request()
+        finally:
+            self.rfile = stream
+        if not is_parsed:
             return False
-        if _is_plain(self.headers):
+        if head.are_plain and _is_plain(self.headers):
             return True
         self.refuse(400, "the head of the request is malformed, or says its length or host twice")
         return False
@@ -306,6 +312,22 @@ def host_name(authority: str) -> str:
     with suppress(ValueError):
         return urlsplit(f"//{authority}").hostname or ""
     return ""
+
+
+class HeadLines:
+    """The lines of a head, and whether each of them is one line of one header to every reader."""
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream = stream
+        self.are_plain = True
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Return the next line, as a file does: Python's parser would split it at a bare CR once more."""
+        line = self._stream.readline(limit)
+        text = line.removesuffix(b"\n").removesuffix(b"\r")
+        if b"\r" in text or b"\0" in text or text.startswith(b"From "):  # that is skipped as no header
+            self.are_plain = False
+        return line
 
 
 def _is_plain(headers: Message) -> bool:

@@ -29,9 +29,10 @@ def blamed(
         earlier = history.rounds[number]
         if earlier.levels is None:
             continue
-        whole = sum(vote.voter.weight for vote in earlier.votes)
+        whole, devices = sum(vote.voter.weight for vote in earlier.votes), set[int]()
         for item in earlier.submissions:
             found = [vote for vote in earlier.votes if vote.opening.verdicts[item.position] is verdict]
             if found and 3 * sum(vote.voter.weight for vote in found) >= 2 * whole:
-                counts[item.update.device] += 1
+                devices.add(item.update.device)
+        counts.update(devices)
     return np.array([counts[item.update.device] >= times for item in submissions], dtype=bool)

@@ -91,6 +91,7 @@ class Journal:
                     os.fsync(file.fileno())
             self._is_settled = not self._sync
             temporary.replace(self._path / name)
+            self._is_settled = not self._sync  # another thread's read may have settled what was there before
             if self._sync:
                 self._settle(self._path)
         except OSError as error:

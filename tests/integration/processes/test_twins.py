@@ -43,7 +43,7 @@ def test_two_processes_of_a_miner_notice_each_other(tmp_path: Path, caplog: pyte
                 pass
             assert second.client.ledger.history().endpoints[account.address] == own
             assert f"the chain names '{other}'" in caplog.text
-            assert "another process seems to use this key; end one of the two" in caplog.text
+            assert "another process seems to use this key, and one of the two has to end" in caplog.text
             health = requests.get(f"{own}/healthz", timeout=60).json()
             assert other in health["other_process"]
 

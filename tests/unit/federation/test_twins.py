@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bcfl.errors import Unreachable
 from bcfl.federation.twins import MAX_REST_ROUNDS, Twins
 from bcfl.protocol.accounts import Account
 
@@ -51,7 +52,7 @@ def test_a_miner_announces_its_endpoint_again_and_says_why(caplog: pytest.LogCap
     words = f"the chain names 'http://b:2' as the endpoint of {ACCOUNT.address}, and not 'http://a:1'"
     assert first.notices() == {"other_process": words}
     assert [record.getMessage() for record in caplog.records] == [
-        f"{words}: another process seems to use this key; end one of the two"
+        f"{words}: another process seems to use this key, and one of the two has to end"
     ]
     chain.number += 2  # and nothing more of it
     assert first.act(chain) is None
@@ -77,6 +78,37 @@ def test_two_processes_do_not_fight_for_ever(caplog: pytest.LogCaptureFixture) -
     chain.number += 2
     first.act(chain)
     assert first.notices() == {"other_process": None}
+
+
+def test_an_announcement_that_is_not_sent_is_tried_again() -> None:
+    chain: Any = Chain()
+    first = chain.process("http://a:1")
+    chain.process("http://b:2")
+
+    def refuse(*_: object) -> None:
+        raise Unreachable("the node is away")
+
+    send, chain.send = chain.send, refuse
+    for _ in range(5):
+        with pytest.raises(Unreachable):
+            first.act(chain)
+    chain.send = send
+    assert first.act(chain) == "announced its endpoint again"
+
+
+def test_after_a_fight_the_next_rival_is_answered_at_once() -> None:
+    chain: Any = Chain()
+    first, second = chain.process("http://a:1"), chain.process("http://b:2")
+    for _ in range(40):
+        first.act(chain), second.act(chain)
+        chain.number += 1
+    for _ in range(3 * MAX_REST_ROUNDS):  # the second one has ended
+        first.act(chain)
+        chain.number += 1
+    for _ in range(2):
+        chain.process("http://c:3")
+        assert first.act(chain) == "announced its endpoint again"
+        chain.number += 1
 
 
 def test_a_certificate_is_part_of_an_endpoint_and_a_key_to_read_with_is_not() -> None:

@@ -172,6 +172,8 @@ def test_a_handshake_does_not_outlast_the_deadline() -> None:
         ("::ffff:127.0.0.1", False), ("::ffff:93.184.216.34", True), ("::127.0.0.1", False), ("::", False),
         ("fec0::1", False), ("2002:7f00:1::", False), ("2002:5db8:d822::1", True), ("2001:0:7f00:1::", False),
         ("64:ff9b::a00:1", False), ("64:ff9b::5db8:d822", True), ("64:ff9b:1::1", False),
+        ("::ffff:0:127.0.0.1", False), ("::ffff:0:5db8:d822", True), ("2600::5efe:c0a8:1", False),
+        ("2600::200:5efe:5db8:d822", True),
     ],
 )  # fmt: skip
 def test_which_addresses_are_public(address: str, expected: bool) -> None:

@@ -89,6 +89,9 @@ def answers(port: int, data: bytes) -> bytes:
         b" Content-Length: 38",
         b"Content-Length: 0\r\nX: y\rContent-Length: 38",
         b"no header\r\nContent-Length: 38",
+        b"X: a\rContent-Length: 38",
+        b"X: a\rY: b\r\nContent-Length: 0",
+        b"X: a\0b\r\nContent-Length: 0",
         b"Content-Length\x0c: 38\r\nContent-Length: 0",
         b"Content-Length: 0\r\nTransfer-Encoding:",
         b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity",
@@ -102,6 +105,11 @@ def test_what_follows_an_ambiguous_head_is_no_second_request(port: int, method: 
     assert answer.count(b"HTTP/1.1") == 1
     assert b"Connection: close" in answer
     assert b"/second" not in answer
+
+
+def test_a_first_line_that_is_no_header_is_not_skipped(port: int) -> None:
+    answer = answers(port, b"GET /first HTTP/1.1\r\nFrom Content-Length: 5\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
 
 
 def test_a_plain_head_is_read_as_ever(port: int) -> None:
