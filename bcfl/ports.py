@@ -132,11 +132,11 @@ class Allowance(Protocol):
     """What the owner of a device lets its updates tell of its data, and what they have told."""
 
     def require(self, release: Release) -> None:
-        """Raise ConfigError where one release more goes beyond the budget."""
+        """Raise ConfigError where one release more is beyond the budget, DiskError where that is unknown."""
         ...
 
     def spend(self, key: str, release: Release) -> None:
-        """Count a release under the key of its update, once, on disk; raises ConfigError as `require`."""
+        """Count a release under the key of its update, once, on disk; raises as `require`."""
         ...
 
 

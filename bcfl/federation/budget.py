@@ -7,6 +7,7 @@ new. A file that is damaged is never begun anew: what it said cannot be known an
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -21,9 +22,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from bcfl.errors import ConfigError
+from bcfl.errors import BcflError, ConfigError
 from bcfl.federation.accountant import Spent, total
-from bcfl.folders import sync_folder
+from bcfl.folders import PASSING, disk_error, sync_folder
 from bcfl.protocol.noise import SAMPLE, Budget, Noise, Release
 
 FILE: Final = ".bcfl-budget"  # in a folder of data
@@ -34,12 +35,15 @@ LOCK_SECONDS: Final = 10.0
 KEY: Final = re.compile(r"[0-9a-f]{64}/[1-9]\d{0,9}/[0-9a-f]{64}", re.ASCII)
 RATIO: Final = re.compile(r"[1-9]\d{0,15}(?:/[1-9]\d{0,15})?", re.ASCII)
 MOST_STEPS: Final = 10**12
+MENDED: Final = PASSING - {errno.ENOLCK}  # a drive without locks has none later either
 Releases = dict[tuple[str, Release], None]  # by update, in their order
 
 
 @dataclass(frozen=True)
 class BudgetLedger:
     """The file of what was told of some data; implements `bcfl.ports.Allowance`.
+
+    Every method raises DiskError where the disk is full or fails: nothing is counted, and another try may do.
 
     `budget` None: everything is counted and nothing is refused. What this process has seen stays counted,
     where the file is lost or an older one is put in its place while it runs.
@@ -102,17 +106,20 @@ class BudgetLedger:
         """Return what the file says; raises ConfigError for anything that this class has not written."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise self._damaged()
+                content = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
             return {}
         except OSError as error:
+            text = f"cannot read the budget's file {self.path}"
+            if error.errno in MENDED:
+                raise disk_error(text, error) from None
             raise ConfigError(
-                f"cannot read the budget's file {self.path}: {error.strerror}; what it says is not known, "
-                "and another one (--budget-file) would begin at nothing"
+                f"{text}: {error.strerror}; what it says is not known, and another one (--budget-file) would "
+                "begin at nothing"
             ) from None
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise self._damaged()
-            content = file.read(MAX_BYTES + 1)
         data, seal, digest = content.rpartition(SEAL)
         if len(content) > MAX_BYTES or not seal or digest != sha256(data).hexdigest().encode():
             raise self._damaged()
@@ -179,14 +186,16 @@ class BudgetLedger:
         finally:
             os.close(descriptor)
 
-    def _unwritable(self, error: OSError) -> ConfigError:
+    def _unwritable(self, error: OSError) -> BcflError:
+        """Return a DiskError where another try can be better, else a ConfigError."""
         if isinstance(error, FileNotFoundError):
             return ConfigError(
                 f"the folder of the budget's file {self.path} is not there: put it back, or mount its drive"
             )
-        return ConfigError(
-            f"cannot write the budget's file {self.path}: {error.strerror}; name another with --budget-file"
-        )
+        text = f"cannot write the budget's file {self.path}"
+        if error.errno in MENDED:
+            return disk_error(text, error)
+        return ConfigError(f"{text}: {error.strerror}; name another with --budget-file")
 
 
 def _parse(content: Any) -> Releases:
@@ -231,7 +240,8 @@ def ledger_of(
 ) -> BudgetLedger | None:
     """Return where a device of a federation of that name counts; None where it has no noise and no budget.
 
-    It is `file`, or a file in the folder of the data. Raises ConfigError where a budget means nothing.
+    It is `file`, or a file in the folder of the data. Raises ConfigError where a budget means nothing, and
+    DiskError where the disk is full or fails.
     """
     if not noise:
         if budget is not None or file is not None:
@@ -247,7 +257,11 @@ def ledger_of(
     path = (file if file is not None else (data or Path()) / FILE).absolute()
     ledger = BudgetLedger(path, budget)
     if file is not None:  # a folder of data is there, or was misspelt
-        with suppress(OSError):  # `begin` says what is wrong
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in MENDED:
+                raise disk_error(f"cannot make the folder of the budget's file {path}", error) from None
+            # of all others `begin` says what is wrong
     ledger.begin()
     return ledger

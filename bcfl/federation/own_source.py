@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import inspect
+import pkgutil
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
@@ -16,8 +17,10 @@ from typing import Any, Final
 from bcfl.learning.own_modules import NEEDED
 
 Place = tuple[str, str]  # a module, and a name at its top level
-INSTALLED: Final = tuple(Path(path) for path in set(sysconfig.get_paths().values()))
-BCFL: Final = Path(__file__).parents[1]
+LIBRARIES: Final = ("purelib", "platlib", "stdlib", "platstdlib")  # not the prefix: a project may be in it
+INSTALLED: Final = frozenset(Path(sysconfig.get_path(name)).resolve() for name in LIBRARIES)
+SITES: Final = frozenset({"site-packages", "dist-packages"})  # those of other Pythons and of the user too
+BCFL: Final = Path(__file__).resolve().parents[1]
 
 
 class Module:
@@ -44,7 +47,10 @@ class Module:
                     yield alias.name, "*"
                     continue
                 origin = "." * node.level + (node.module or "")
-                origin = importlib.util.resolve_name(origin, self.package) if node.level else origin
+                try:
+                    origin = importlib.util.resolve_name(origin, self.package) if node.level else origin
+                except ImportError:  # above the first package: it fails where it is run, too
+                    continue
                 yield origin, name if alias.name == "*" else alias.name
                 if alias.name != "*":  # which may be a module itself
                     yield f"{origin}.{alias.name}", "*"
@@ -173,18 +179,47 @@ def _read(name: str, file: Path, _nanoseconds: int) -> Module:
 
 
 def _file(name: str) -> Path | None:
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if file is None and name not in sys.modules:
-        try:
-            spec = importlib.util.find_spec(name)
-        except (Exception, SystemExit):
-            return None
-        file = spec.origin if spec is not None else None
+    """Return the file of a module, and run none: find_spec of importlib would run the packages around it."""
+    file: str | None = None
+    folders: list[str] | None = None
+    try:
+        ends = [place for place, sign in enumerate(name + ".") if sign == "."]
+        for end in ends[-1:] if name in sys.modules else ends:
+            file, folders = _found(name[:end], folders)
+            if folders is None and end < len(name):
+                return None
+    except (Exception, SystemExit):
+        return None
     return None if file is None else Path(file).resolve()
 
 
+def _found(name: str, folders: list[str] | None) -> tuple[str | None, list[str] | None]:
+    """Return the file of a module, and the folders of what is in it; `folders` are those of its package."""
+    if name in sys.modules:
+        try:  # past a module that is loaded when somebody first asks it for something
+            names = object.__getattribute__(sys.modules[name], "__dict__")
+        except AttributeError:
+            return None, None
+        path = names.get("__path__")
+        return names.get("__file__"), None if path is None else list(path)
+    if folders is None:
+        spec = importlib.util.find_spec(name)
+        path = None if spec is None else spec.submodule_search_locations
+        return None if spec is None else spec.origin, None if path is None else list(path)
+    portions = list[str]()  # of a package without a file
+    for folder in folders:
+        finder = pkgutil.get_importer(folder)
+        spec = None if finder is None else finder.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            return spec.origin, spec.submodule_search_locations
+        portions += [] if spec is None else spec.submodule_search_locations or []
+    return None, portions or None
+
+
 def _is_own(file: Path) -> bool:
-    return file.suffix == ".py" and not any(file.is_relative_to(place) for place in (*INSTALLED, BCFL))
+    if file.suffix != ".py" or not SITES.isdisjoint(file.parts):
+        return False
+    return not any(file.is_relative_to(place) for place in (*INSTALLED, BCFL))
 
 
 def source_of(function: Callable[..., object]) -> str | None:

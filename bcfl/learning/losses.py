@@ -21,6 +21,7 @@ from bcfl.ports import Vector
 
 FEW = 8  # samples whose loss is compared with the losses of each
 TOLERANCE = 1e-3  # of the largest loss
+ROUNDING = 1e-5  # of it, between sums of the same numbers
 CROSS_ENTROPIES = (cross_entropy, functional.cross_entropy)
 log = logging.getLogger(__name__)
 
@@ -47,14 +48,12 @@ def check_mean(task: Task, samples: Samples, model: Vector, bench: Workbench) ->
     if pair is None or len(pair[0]) != len(pair[1]):
         return
     outputs, labels = pair
-    if outputs.shape != labels.shape and outputs.numel() == labels.numel():
-        like_labels = labels.to(outputs.dtype).reshape(outputs.shape)  # whose spreading shows best
-        if any(_spreads(task, each, labels) for each in (outputs, like_labels)):
-            raise ConfigError(
-                f"task {task.name}: model, loss and data do not fit: the loss spreads outputs "
-                f"{tuple(outputs.shape)} and labels {tuple(labels.shape)} over one another: give both one "
-                "shape, such as outputs.reshape(labels.shape)"
-            )
+    if _spreads(task, outputs, labels):
+        raise ConfigError(
+            f"task {task.name}: model, loss and data do not fit: the loss spreads outputs "
+            f"{tuple(outputs.shape)} and labels {tuple(labels.shape)} over one another: give both one "
+            "shape, such as outputs.reshape(labels.shape)"
+        )
     whole, alone = _losses(task, outputs, labels)
     slack = TOLERANCE * max(map(abs, (whole, *alone)))
     if whole < min(alone) - slack or whole > max(alone) + slack:
@@ -66,11 +65,31 @@ def check_mean(task: Task, samples: Samples, model: Vector, bench: Workbench) ->
 
 
 def _spreads(task: Task, outputs: Tensor, labels: Tensor) -> bool:
-    """Whether the loss is neither the mean of those of the samples, nor as with outputs of another shape."""
-    whole, alone = _losses(task, outputs, labels)
-    fitting = _loss(task, outputs.reshape(labels.shape), labels)
-    slack = TOLERANCE * max(map(abs, (whole, fitting, *alone)))
-    return abs(whole - float(np.mean(alone))) > slack and abs(whole - fitting) > slack
+    """Whether the loss is that of every output with every label, though it could take each with its own.
+
+    Then it is what it is for all those pairs in a row, and something else where both have one shape. A loss
+    that means to compare samples, such as one of a ranking, differs from the first.
+    """
+    if outputs.shape == labels.shape or outputs.numel() != labels.numel():
+        return False
+    try:
+        shape = np.broadcast_shapes(outputs.shape, labels.shape)
+    except ValueError:
+        return False
+    every = labels.expand(shape).flatten()
+    is_other = False
+    like_labels = labels.to(outputs.dtype).reshape(outputs.shape)  # whose spreading shows best
+    for each in (outputs, like_labels):
+        whole, again = _loss(task, each, labels), _loss(task, each, labels)
+        fitting = _loss(task, each.reshape(labels.shape), labels)
+        spread = _loss(task, each.expand(shape).flatten(), every)
+        size = max(map(abs, (whole, fitting, spread)))
+        if not np.isfinite([whole, again, fitting, spread]).all():
+            continue
+        if whole != again or abs(whole - spread) > ROUNDING * size:
+            return False
+        is_other |= abs(whole - fitting) > TOLERANCE * size
+    return is_other
 
 
 def _losses(task: Task, outputs: Tensor, labels: Tensor) -> tuple[float, list[float]]:

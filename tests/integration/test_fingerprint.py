@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
+import subprocess
 import sys
+import sysconfig
+import venv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from torch import nn
 from bcfl.config import Config
 from bcfl.errors import RunError
 from bcfl.federation import fingerprint, simulation
+from bcfl.federation.own_source import reached
 from bcfl.learning import Dataset, Samples, Task, resolve
 from bcfl.learning.metrics import Mean
 
@@ -210,3 +215,79 @@ def test_code_is_not_compared_with_what_another_python_has_written(begun: Path) 
     file.write_text(json.dumps(known | {f"{THIS}.narrow": "code 0"}))
     with pytest.raises(RunError, match="narrow has changed"):
         simulation.resume(begun)
+
+
+NEVER = "raise SystemExit('a module that nobody has imported was run')\n"
+TREE = {
+    "own_lazy.py": """
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..above import nothing
+    from own_side import x
+    from own_package.part import deep
+
+try:
+    from .own_side import x
+except ImportError:
+    pass
+
+
+def fit():
+    import own_spread.part.leaf
+    from own_package import part
+    from own_side import x
+
+    return x, part.deep, own_spread.part.leaf.end
+""",
+    "own_side.py": NEVER + "def x():\n    return 1\n",
+    "own_package/__init__.py": NEVER,
+    "own_package/part/__init__.py": NEVER + "from .inner import deep\n",
+    "own_package/part/inner.py": NEVER + "def deep():\n    return 2\n",
+    "own_spread/part/leaf.py": NEVER + "def end():\n    return 3\n",
+}
+
+
+def write_tree(folder: Path) -> None:
+    for name, text in TREE.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_code_is_read_and_none_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tree(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    fit = importlib.import_module("own_lazy").fit
+    code = reached([fit])
+    assert {name for name in set(sys.modules) - before if name.startswith("own_")} == {"own_lazy"}
+    deep, end = "own_package.part.inner.deep", "own_spread.part.leaf.end"
+    assert {"own_lazy.fit", "own_side.x", deep, end} <= set(code)
+    (tmp_path / "own_package/part/inner.py").write_text("def deep():\n    return 4\n")
+    importlib.invalidate_caches()
+    assert {name for name, value in reached([fit]).items() if value != code[name]} == {deep}
+    del sys.modules["own_lazy"]
+
+
+def test_code_in_the_folder_of_its_python_is_noticed_and_a_library_is_not(tmp_path: Path) -> None:
+    """A virtual environment can be the folder of the project."""
+    venv.create(tmp_path, symlinks=True)
+    folder = Path(sysconfig.get_path("purelib", vars={"base": str(tmp_path), "platbase": str(tmp_path)}))
+    (folder / "own_library.py").write_text("def used():\n    return 1\n")
+    (tmp_path / "own_code.py").write_text("import own_library\n\n\ndef fit():\n    own_library.used()\n")
+    script = """
+import sys
+import own_code
+from bcfl.federation.own_source import reached
+print(sys.prefix, *sorted(reached([own_code.fit])))
+"""
+    paths = [str(Path(fingerprint.__file__).parents[2]), *filter(None, sys.path)]
+    answer = subprocess.run(
+        [tmp_path / "bin" / "python", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.split() == [str(tmp_path), "own_code.fit", "own_code.own_library"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bcfl.cli.node.learning import BudgetOptions
-from bcfl.errors import ConfigError
+from bcfl.errors import ConfigError, DiskError
 from bcfl.federation import budget as budget_module
 from bcfl.federation.accountant import total
 from bcfl.federation.budget import FILE, SEAL, BudgetLedger, ledger_of
@@ -58,7 +58,7 @@ def test_what_was_counted_with_an_error_is_made_safe_before_it_counts(
     with monkeypatch.context() as patch:
         patch.setattr(budget_module, "sync_folder", refuse)
         for _ in range(2):
-            with pytest.raises(ConfigError, match="Input/output error"):
+            with pytest.raises(DiskError, match="Input/output error"):
                 mine.spend(key(1), RELEASE)
     monkeypatch.setattr(budget_module, "sync_folder", synced.append)
     mine.spend(key(1), RELEASE)
@@ -216,6 +216,54 @@ def test_a_drive_without_locks_is_said_at_once(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(fcntl, "flock", lock)
     with pytest.raises(ConfigError, match="No locks available; name another"):
         ledger(tmp_path).spend(key(1), RELEASE)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("name", ["open", "fsync"])
+def test_a_disk_that_refuses_for_now_is_no_wrong_option(
+    name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device would end at its start, or sit the round out, where another try is all that it takes."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    mine = ledger(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, refuse)
+        with pytest.raises(DiskError, match=f"cannot write the budget's file .*: {os.strerror(number)}"):
+            mine.spend(key(1), RELEASE)
+    mine.spend(key(1), RELEASE)
+    assert ledger(tmp_path).spent() == total([RELEASE])
+
+
+def test_a_disk_that_cannot_be_read_for_now_is_no_wrong_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger(tmp_path).spend(key(1), RELEASE)
+
+    def refuse(*_: object) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", refuse)
+        with pytest.raises(DiskError, match="cannot read the budget's file"):
+            ledger(tmp_path).require(RELEASE)
+    (tmp_path / FILE).unlink()
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(ConfigError, match=r"cannot read the budget's file .*: Is a directory"):
+        ledger(tmp_path).require(RELEASE)
+
+
+def test_a_disk_too_full_for_the_folder_of_the_count_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(DiskError, match="No space left"):
+        ledger_of(True, None, Budget("8"), tmp_path / "new" / "mine", "test")
 
 
 def test_a_folder_of_data_is_not_made_for_the_count(tmp_path: Path) -> None:

@@ -136,6 +136,60 @@ def test_a_loss_of_ones_own_that_spreads_outputs_is_found() -> None:
                       loss=spread_squares), Dataset(samples_of(9)))  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "reduce", [Tensor.sum, lambda each: each.mean().sqrt(), lambda each: each.mean().log1p()]
+)
+def test_a_loss_that_spreads_outputs_is_found_however_it_sums_up(reduce: Callable[[Tensor], Tensor]) -> None:
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        return reduce((outputs - labels).square())
+
+    assert "over one another" in check_data(samples_of(9), build=lambda: nn.Linear(FEATURES, 1), loss=loss)
+
+
+def ranking(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Compare each output with each, (n, n), as their labels compare."""
+    signs = (labels[:, None] - labels[None, :]).sign()
+    return nn.functional.softplus(-(outputs - outputs.T) * signs).mean()
+
+
+def energy(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return how far the outputs' distribution is from that of the labels, in whatever order they are."""
+    labels = labels.float()
+    apart, own = (outputs - labels).abs().mean(), (outputs - outputs.T).abs().mean()
+    return 2 * apart - own - (labels[:, None] - labels).abs().mean()
+
+
+def every_pair(outputs: Tensor, labels: Tensor) -> Tensor:
+    return (outputs.reshape(-1, 1) - labels.reshape(1, -1)).square().mean()
+
+
+def concordance(outputs: Tensor, labels: Tensor) -> Tensor:
+    outputs, labels = outputs.flatten(), labels.float()
+    moments = outputs.var() + labels.var() + (outputs.mean() - labels.mean()).square()
+    return 1 - 2 * ((outputs - outputs.mean()) * (labels - labels.mean())).mean() / moments
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        ranking,
+        energy,
+        every_pair,
+        concordance,
+        lambda o, y: (o[:, 0] - y).square().mean(),
+        lambda o, y: (o.mean(-1) - y).square().mean(),
+        lambda o, y: (o - y[:, None]).square().sum(),
+        lambda o, _: o.square().mean(),
+    ],
+)
+def test_a_loss_that_compares_samples_on_purpose_is_taken(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    data = Samples(samples_of(40).features, samples_of(40).features[:, 0])
+    task = replace(task_of(loss=loss), learning_rate=1e-3)
+    for build in (lambda: nn.Linear(FEATURES, 1), lambda: nn.Sequential(nn.Linear(FEATURES, 1), nn.ReLU())):
+        check_fit(replace(task, build=build), Dataset(data))
+    check_fit(replace(task, build=lambda: nn.Linear(FEATURES, 1)), Dataset(samples_of(40)))
+
+
 def test_a_loss_that_is_no_mean_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     def weighted(outputs: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs, labels, weight=tensor([1.0, 5.0, 20.0]))

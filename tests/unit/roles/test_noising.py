@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bcfl.errors import ConfigError, PayloadError
+from bcfl.errors import ConfigError, DiskError, PayloadError
+from bcfl.federation import budget as budget_module
 from bcfl.federation.accountant import total
 from bcfl.federation.budget import BudgetLedger
 from bcfl.federation.node import Node, NodeOptions
@@ -193,6 +195,29 @@ def test_a_device_sits_out_what_goes_beyond_its_budget(tmp_path: Path) -> None:
     taken = [{item.update.device for item in round_.submissions} for round_ in (first, second)]
     assert taken == [{0, 1, 2, 3}, {1, 2, 3}]
     assert second.block is not None
+
+
+def test_a_full_disk_of_the_budget_costs_a_device_no_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again in a later turn, in COMMIT and in REVEAL."""
+
+    def refuse(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    local = hidden(tmp_path)
+    device = local.device_parties[0]
+    device.trainer.hide(allowance=budget_for(tmp_path, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(budget_module, "sync_folder", refuse)
+        with pytest.raises(DiskError, match="No space left"):
+            device.act()
+    update = device.trainer.update(snapshot_of(local), 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(budget_module, "sync_folder", refuse)
+        with pytest.raises(DiskError, match="No space left"):
+            device.trainer.publish(snapshot_of(local), update)
+    assert {item.update.device for item in local.play().submissions} == {0, 1, 2, 3}
 
 
 def test_a_restarted_device_counts_an_update_once_and_another_one_again(tmp_path: Path) -> None:
