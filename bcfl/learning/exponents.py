@@ -95,17 +95,20 @@ def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | Non
         return task
     extents = measure(task, seed, share)
     exponents = choose(extents, numbers)
-    for words in coarse(task, exponents, seed, share):
+    for words in coarse(task, exponents, numbers, seed, share):
         log.warning("task %s: %s", task.name, words)
     return task.with_exponents({name: e for name, e in exponents.items() if e})
 
 
-def coarse(task: Task, exponents: dict[str, int], seed: int, share: Samples | None) -> list[str]:
+def coarse(
+    task: Task, exponents: dict[str, int], numbers: Numbers, seed: int, share: Samples | None
+) -> list[str]:
     """Return in words which running variances have entries far below a step, as a trial on `share` has it.
 
     The trial starts from variances of 0: what it leaves is the data's alone, and nothing of a constant's.
+    Of variances below 2^-14 nothing is said: so small are those of features that are rarely not 0, too.
     """
-    steps = {name: variances.least(e) for name, e in exponents.items() if variances.is_variance(name)}
+    steps = {name: numbers.step * 2.0**e for name, e in exponents.items() if variances.is_variance(name)}
     if share is None or not any(step > LOST * variances.STEP for step in steps.values()):
         return []
     shape, model = layout(task), initial_model(task, seed).copy()

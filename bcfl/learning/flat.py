@@ -105,7 +105,7 @@ class FlatModule:
         exponents = {tensor.name: tensor.exponent for tensor in self.layout.tensors}
         weights = {id(tensor) for tensor in self.module.parameters()}
         self._variances = [
-            (self._views[name][0], variances.least(exponents.get(name)))
+            (self._views[name][0], variances.instead(exponents.get(name)))
             for name, tensor in tensors.items()
             if variances.is_variance(name) and id(tensor) not in weights
         ]
@@ -126,7 +126,7 @@ class FlatModule:
     def load(self, vector: Vector, own: Vector | None = None) -> None:
         """Copy `vector`, (parameters,), in, and what is `own`; set all else back to what it was when built.
 
-        Running variances are no smaller than `bcfl.learning.variances` has it.
+        Running variances that are not above 0 become what `bcfl.learning.variances` has for them.
         Raises ValueError for a vector of another shape.
         """
         if vector.shape != (self.parameters,):
@@ -142,9 +142,9 @@ class FlatModule:
         self._raise_variances()
 
     def _raise_variances(self) -> None:
-        """Raise each running variance to the least that it may be."""
-        for view, least in self._variances:
-            view.clamp_(min=least)
+        """Raise each running variance that is not above 0."""
+        for view, instead in self._variances:
+            view.masked_fill_(view <= 0, instead)
 
     def hold(self) -> None:
         """Have each forward pass begin with what is shared as it is now, until the next `load`.

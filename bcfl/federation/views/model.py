@@ -88,7 +88,7 @@ def to_safetensors(
         end = start + prod(tensor.shape)
         part = (values[start:end] * np.float32(2.0**tensor.exponent)).reshape(tensor.shape)
         if variances.is_variance(tensor.name):
-            part = np.maximum(part, np.float32(variances.least(tensor.exponent)))
+            part = np.where(part > 0, part, np.float32(variances.instead(tensor.exponent)))
         tensors[tensor.name] = part
         start = end
     return save(tensors, metadata)

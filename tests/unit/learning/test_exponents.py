@@ -199,13 +199,22 @@ def test_wrong_exponents_are_refused_in_one_line() -> None:
         layout(replace(task_of(), exponents={"wieght": 1}))
 
 
-@pytest.mark.parametrize(("small", "is_lost"), [(1.0, False), (0.0, False), (1e-4, True)])
+@pytest.mark.parametrize(
+    ("largest", "small", "bits", "is_lost"),
+    [
+        (1e3, 1.0, 16, False),
+        (1e3, 0.0, 16, False),
+        (1e3, 1e-4, 16, True),
+        (1e3, 1e-4, 32, False),  # these lanes hold it: a step is a thousandth of those of 16 bits
+        (1.0, 1e-3, 16, False),  # lost, but no larger than that of a feature that is rarely not 0
+    ],
+)
 def test_columns_of_very_different_size_are_told(
-    small: float, is_lost: bool, caplog: pytest.LogCaptureFixture
+    largest: float, small: float, bits: int, is_lost: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One exponent for all variances is too coarse for the small ones; a constant loses nothing."""
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(200, 4)) * np.array([1e3, 1e3, 1e3, 1e3 * small])
+    features = rng.normal(size=(200, 4)) * largest * np.array([1, 1, 1, small])
     share = Samples(features.astype(np.float32), (features[:, 0] > 0).astype(np.int64))
     task = Task(
         "t",
@@ -214,7 +223,8 @@ def test_columns_of_very_different_size_are_told(
         lambda: nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)),
         learning_rate=0.05,
     )
-    assert with_exponents(task, NUMBERS, 0, share).exponents
+    numbers = NUMBERS if bits == 16 else Numbers(bits, 24, 0)
+    assert with_exponents(task, numbers, 0, share).exponents
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == is_lost
     if is_lost:

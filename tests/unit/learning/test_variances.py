@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load
+from safetensors.torch import save_file
 from torch import nn
 
 from bcfl.federation.views.model import to_safetensors
@@ -19,6 +22,7 @@ from tests.unit.learning.toy import CLASSES, FEATURES, samples_of, task_of
 
 SCALE_BITS = 24
 EXPONENT = 5
+SMALL = 17 * 2.0**-SCALE_BITS  # some 1e-6
 
 
 class Own(nn.Module):
@@ -54,11 +58,11 @@ def normalised() -> nn.Module:
 
 
 def spoiled(layout_: Any, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the vector with one variance a step below 0, one at 0, and a mean below 0."""
+    """Return the vector with a variance a step below 0, one at 0, a small one, and a mean below 0."""
     values, start = values.copy(), 0
     for tensor in layout_.tensors:
         if tensor.name.endswith("running_var"):
-            values[start : start + 2] = (-STEP, 0.0)
+            values[start : start + 3] = (-STEP, 0.0, SMALL)
         if tensor.name.endswith("running_mean"):
             values[start] = -1.0
         start += int(np.prod(tensor.shape, dtype=int))
@@ -67,14 +71,15 @@ def spoiled(layout_: Any, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
 @pytest.mark.parametrize("exponent", [0, EXPONENT])
-def test_a_loaded_variance_is_a_step_at_least(layer: nn.Module, exponent: int) -> None:
+def test_a_variance_not_above_0_is_loaded_as_a_step_and_no_other(layer: nn.Module, exponent: int) -> None:
     module = nn.ModuleDict({"deep": nn.Sequential(nn.Linear(2, 2), nn.ModuleList([layer]))})
     name = "deep.1.0.running_var"
     flat = FlatModule(module, {name: exponent})
     flat.load(spoiled(flat.layout, flat.read()))
     state = flat.state()
     assert (state[name][:2] == STEP * 2.0**exponent).all()
-    assert (state[name][2:] > STEP * 2.0**exponent).all()
+    assert state[name][2] == np.float32(SMALL * 2.0**exponent)
+    assert (state[name][3:] == 1).all()
     assert state["deep.1.0.running_mean"][0] == -1
 
 
@@ -104,7 +109,7 @@ def test_a_spoiled_model_is_evaluated_and_exported() -> None:
         state_of(task, model),
         *(load(to_safetensors(layout(task), lanes, SCALE_BITS, {}, each)) for each in (None, task)),
     ):
-        assert files["0.running_var"].min() == STEP
+        assert (files["0.running_var"][:3] == np.array([STEP, STEP, SMALL], np.float32)).all()
 
 
 def test_an_update_brings_the_chain_back() -> None:
@@ -114,3 +119,32 @@ def test_an_update_brings_the_chain_back() -> None:
     trained = TorchLearner(task, samples_of(40), None, 0).train(model, 1).vector
     place = [tensor.name for tensor in layout(task).tensors].index("0.running_var") * FEATURES
     assert (trained[place : place + 2] - model[place : place + 2] > 0.1).all()
+
+
+def test_small_variances_of_given_weights_are_kept(tmp_path: Path) -> None:
+    """Raised to a step of a 16-bit lane, they made the module another one than that which was trained."""
+    module = normalised()
+    module.get_buffer("0.running_var").fill_(SMALL)
+    save_file(dict(module.state_dict()), tmp_path / "given.safetensors")
+    task = replace(task_of(normalised), weights=tmp_path / "given.safetensors")
+    features = torch.tensor(samples_of(20).features) * SMALL**0.5
+    expected = module.eval()(features)
+    lanes = fixedpoint.encode(initial_model(task, 0), SCALE_BITS)
+    built = normalised()
+    state = state_of(task, fixedpoint.decode(lanes, SCALE_BITS))
+    built.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    assert torch.allclose(built.eval()(features), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("bits", "shift", "error"), [(32, 0, 0.1), (16, 10, None)])
+def test_lanes_of_32_bits_hold_small_variances(bits: int, shift: int, error: float | None) -> None:
+    """An update of 16 bits makes of such a variance 0 or a step: it is a step then, and no number fails."""
+    task = task_of(normalised)
+    place = [tensor.name for tensor in layout(task).tensors].index("0.running_var") * FEATURES
+    before = initial_model(task, 0)
+    after = before.copy()
+    after[place : place + FEATURES] = SMALL
+    lanes, _ = fixedpoint.encode_update(after - before, None, bits, SCALE_BITS, shift)
+    model = before + fixedpoint.decode_update(lanes, SCALE_BITS, shift)
+    used = state_of(task, model)["0.running_var"]
+    assert np.allclose(used, SMALL, rtol=error) if error else (used == STEP).all()
