@@ -109,7 +109,7 @@ class Learner(Protocol):
         """
         ...
 
-    def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
+    def marks(self, without: Vector, suspects: Sequence[Vector], search: MarkSearch) -> Vector:
         """Return how often a mark on the inputs works on each suspect and not on `without`, (suspects,).
 
         `without`: a model, (parameters,). `suspects`: models, (suspects, parameters), for the first of which

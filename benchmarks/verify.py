@@ -24,7 +24,8 @@ from torch import nn
 from bcfl.learning import Dataset, Samples, Split, Task
 from bcfl.learning.training import TorchLearner, device_learner, initial_model, miner_learner
 from bcfl.ports import Matrix, Vector
-from bcfl.roles.checks import levels, pipeline
+from bcfl.roles.checks import pipeline
+from bcfl.roles.miner import judging
 from bcfl.roles.miner.sketches import Sketches, copies
 from benchmarks.measurement import best_seconds
 
@@ -55,27 +56,12 @@ def judge(
     """
     count = len(updates)
     rows, devices = sketches.sketch(updates), list(range(count))
-    reference = pipeline.Reference(
-        lambda: miner.train(model, 1).vector - model,
-        lambda delta, parts: miner.slopes((model + delta).astype(np.float32), parts, levels.SAMPLES),
-        losses=lambda delta, samples: (
-            miner.losses((model + delta).astype(np.float32), samples).astype(np.float64),
-            samples,
-        ),
-        marks=lambda without, suspects, search: miner.marks(
-            (model + without).astype(np.float32), (model + suspects).astype(np.float32), search
-        ),
-        mark_slopes=lambda without, delta, samples: miner.mark_slopes(
-            (model + without).astype(np.float32), (model + delta).astype(np.float32), samples
-        ),
-        class_slopes=lambda samples: miner.class_slopes(model, samples),
-    )
     inputs = pipeline.CheckInputs(
         updates, np.full(count, 1.0), devices, np.ones(count, bool),
         earlier_copies=copies(rows, devices, [(devices, each) for each in earlier]),
         sketches=rows, earlier_sketches=np.concatenate(earlier),
     )  # fmt: skip
-    return pipeline.judge(inputs, reference, pipeline.Checks())
+    return judging.judge(miner, model, 1, inputs, pipeline.Checks())
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ from bcfl.adversaries.coalition import deltas_of, trainings_of
 from bcfl.adversaries.learners import Floats, Matrix
 from bcfl.ports import Vector
 from bcfl.roles.checks import hidden_task
+from bcfl.roles.checks.medians import median_of
 from bcfl.roles.checks.needs import SMALLEST, Updates
-from bcfl.roles.checks.scores import Mask, median_of
+from bcfl.roles.checks.scores import Mask
 from testkit.hiding_group import Joint, cancelling
 from testkit.knowing_attack import across
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -67,7 +67,7 @@ class LearnerProxy:
         """Return gradients by class, (classes, parameters), as the honest learner does."""
         return self.honest.class_slopes(model, samples)
 
-    def marks(self, without: Vector, suspects: ports.Matrix, search: ports.MarkSearch) -> Vector:
+    def marks(self, without: Vector, suspects: Sequence[Vector], search: ports.MarkSearch) -> Vector:
         """Return how often marks work, (suspects,), as the honest learner does."""
         return self.honest.marks(without, suspects, search)
 

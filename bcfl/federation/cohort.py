@@ -6,6 +6,7 @@ all handed out, the largest first. They start from the same model, so nothing de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class PooledLearner:
         matrix: Matrix = self._call("class_slopes", model, samples)
         return matrix
 
-    def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
+    def marks(self, without: Vector, suspects: Sequence[Vector], search: MarkSearch) -> Vector:
         """Return how often marks work on each suspect and not on `without`, (suspects,)."""
         vector: Vector = self._call("marks", without, suspects, search)
         return vector

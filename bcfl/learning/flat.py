@@ -133,10 +133,9 @@ class FlatModule:
             raise ValueError(f"a vector of {(self.parameters,)} is needed, not {vector.shape}")
         self._built.restore()
         self._gather(self._tensors)  # they are the module's again
-        values = vector if self._scale is None else vector * self._scale
-        self.vector[: self.parameters] = torch.tensor(values)
+        _put(self.vector[: self.parameters], vector, self._scale)
         if own is not None:
-            self.vector[self.parameters :] = torch.tensor(own)
+            _put(self.vector[self.parameters :], own)
         for buffer, value in self._other_buffers:
             buffer.copy_(value)
         self._raise_variances()
@@ -174,8 +173,8 @@ class FlatModule:
 
     def by_entry(self, gradient: Tensor) -> Vector:
         """Return a gradient by the module's values, (..., all that changes), as by the vector's entries."""
-        values = _to_numpy(gradient[..., : self.parameters])
-        return values if self._scale is None else values * self._scale
+        values = gradient[..., : self.parameters].detach().cpu().numpy()
+        return values.copy() if self._scale is None else values * self._scale
 
     @property
     def own(self) -> Vector:
@@ -278,6 +277,17 @@ def _move(module: nn.Module, device: torch.device) -> None:
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.device != device:
             tensor.data = tensor.data.to(device)
+
+
+def _put(place: Tensor, values: Vector, scale: Vector | None = None) -> None:
+    """Copy values, times their scale, into a part of a vector, (entries,) each."""
+    host = place.numpy() if place.device.type == "cpu" else np.empty(place.shape, np.float32)
+    if scale is None:
+        np.copyto(host, values)
+    else:
+        np.multiply(values, scale, out=host)
+    if place.device.type != "cpu":
+        place.copy_(torch.from_numpy(host))
 
 
 def _to_numpy(tensor: Tensor) -> Vector:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bcfl.ports import MarkSearch, Matrix, Vector
+from bcfl.ports import MarkSearch, Vector
 
 STAMPS = 9 / 784, 80 / 784  # of the inputs: a patch of 3 by 3 of a picture of 28 by 28, one of 9 by 9
 MANY_INPUTS = 200  # of fewer a large stamp is most of what a model looks at, and works on honest ones, too
@@ -36,13 +36,13 @@ def shares(
     load: Load,
     features: Tensor,
     labels: Tensor,
-    models: tuple[Vector, Matrix],
+    models: tuple[Vector, Sequence[Vector]],
     search: MarkSearch,
     seed: int,
 ) -> Shares:
     """Return how much more often the best mark works on each suspect than on the model without, (suspects,).
 
-    `models`: without, (parameters,), and suspects, (suspects, parameters); marks are made from the first. The
+    `models`: without, and suspects, (parameters,) each; marks are made from the first suspect. The
     share is of samples of other classes. Empty where outputs are no logits of classes, or no gradient comes
     back to the inputs.
     """

@@ -320,7 +320,7 @@ class TorchLearner:
                 losses.append(losses_of(self._task, self._flat.module(features), labels))
         return np.zeros(0, np.float32) if not losses else torch.cat(losses).float().cpu().numpy()
 
-    def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
+    def marks(self, without: Vector, suspects: Sequence[Vector], search: MarkSearch) -> Vector:
         """Return how often marks work on each of `suspects` and not on `without`, (suspects,), or (0,)."""
         with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
             if (batch := self._markable(search.samples)) is None:

@@ -53,7 +53,7 @@ class _LossAlone:
         del samples
         return np.zeros((0, len(model)), np.float32)
 
-    def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
+    def marks(self, without: Vector, suspects: Sequence[Vector], search: MarkSearch) -> Vector:
         """Return no marks, (0,): nobody knows an app's inputs."""
         del without, suspects, search
         return np.zeros(0, np.float32)

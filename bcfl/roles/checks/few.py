@@ -8,17 +8,18 @@ from typing import Final
 
 import numpy as np
 
-from bcfl.ports import MarkSearch, Matrix, Vector
+from bcfl.ports import MarkSearch, Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import against, harm, length, mark
+from bcfl.roles.checks.medians import median_of
 from bcfl.roles.checks.needs import Updates
-from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values, median_of
+from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values
 
 FEW: Final = 20  # updates that can be read, up to which a round is judged so
 Losses = Callable[
     [Vector, int], tuple[harm.Losses, int]
 ]  # after a delta, of so many samples: see `harm.check`
-Marks = Callable[[Vector, Matrix, MarkSearch], Vector]  # after deltas, as `ports.Learner.marks`
+Marks = Callable[[Vector, Sequence[Vector], MarkSearch], Vector]  # after deltas, as `ports.Learner.marks`
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
         share = marks(without, suspects, search)
         if not len(share):
             return ()
-        shares[place] = share
+        shares[place, : len(share)] = share  # who gave nothing before has no past mark
         if len(places) < MIN_CROWD:
             large = marks(without, suspects[:1], wide_search)
             wide[place] = large.max(initial=0.0)

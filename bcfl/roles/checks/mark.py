@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bcfl.ports import Matrix, Vector
+from bcfl.ports import Vector
 from bcfl.roles.checks.harm import ALL
 from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import NORMAL, Mask, Scores, Values, bounded, median
@@ -42,14 +42,14 @@ def class_count(updates: int) -> int:
     return CLASSES if updates <= ALL else 1
 
 
-def vectors(update: Vector, contribution: Vector | None, median: Vector) -> tuple[Vector, Matrix]:
-    """Return what makes the model one without a device, (parameters,), and two with it, (2, parameters).
+def vectors(update: Vector, contribution: Vector | None, median: Vector) -> tuple[Vector, tuple[Vector, ...]]:
+    """Return what makes the model one without a device, and one or two with it, (parameters,) each.
 
     Without: the median of the round in the place of its update, and less all that it gave before. With: its
-    update; and the median, which leaves what it gave before. `contribution`: of earlier rounds, `median`: of
-    the round's updates, (parameters,) both.
+    update; and, if it gave any, the median, which leaves what it gave before. `contribution`: of earlier
+    rounds, `median`: of the round's updates, (parameters,) both.
     """
-    return median if contribution is None else median - contribution, np.stack([update, median])
+    return (median, (update,)) if contribution is None else (median - contribution, (update, median))
 
 
 def check(shares: Marks, among: Mask, is_first: bool, has_noise: bool = False) -> tuple[Scores, Scores]:

@@ -31,8 +31,9 @@ from bcfl.roles.checks import (
     novelty,
 )
 from bcfl.roles.checks.levels import Weights
+from bcfl.roles.checks.medians import median_of
 from bcfl.roles.checks.needs import SMALLEST, Needs, Updates, View
-from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values, median_of
+from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values
 
 CLIP = 2.0  # median norms: what counts of a longer update
 HEAVY = 0.5  # weight from which on an update says what direction is usual
@@ -236,14 +237,14 @@ class _Pipeline:
         def works(accused: Mask, turned: int) -> float:
             without, suspect = median_of(view.matrix, among & ~accused), self._mean(view, accused)
             return float(
-                marks(without, suspect[None], MarkSearch(count, turned=turned, wide=True)).max(initial=0.0)
+                marks(without, [suspect], MarkSearch(count, turned=turned, wide=True)).max(initial=0.0)
             )
 
         def brings(accused: Mask) -> float:
             without = median_of(view.matrix, among & ~accused)
             suspect = without + self._mean(view, accused)
             search = MarkSearch(count, known=False, wide=True)
-            return float(marks(without, suspect[None], search).max(initial=0.0))
+            return float(marks(without, [suspect], search).max(initial=0.0))
 
         slopes = find(self._median(view), self._mean(view, among), count)
         if len(slopes):

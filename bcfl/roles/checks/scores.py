@@ -8,14 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.ports import Matrix, Vector
-
 Values = npt.NDArray[np.float64]  # (updates,)
 Mask = npt.NDArray[np.bool_]  # (updates,)
 Square = npt.NDArray[np.float64]  # (updates, updates)
 NORMAL = 1.4826  # MAD of a normal distribution to its standard deviation
 MIN_CROWD = 8  # updates; fewer say nothing of what is usual
-COLUMNS = 250  # parameters whose medians are made together: a piece that fits the processor's cache
 SCARCE = 8.0  # of so few, the MAD falls short: it is raised by this share of one over their number
 
 
@@ -66,18 +63,6 @@ def median(values: Values) -> float:
     if math.isnan(ranks[-1]):
         return math.nan
     return float((ranks[(len(ranks) - 1) // 2] + ranks[len(ranks) // 2]) / 2)
-
-
-def median_of(updates: Matrix, among: Mask) -> Vector:
-    """Return the median of each parameter, (parameters,), over some of the updates, (updates, parameters)."""
-    places = np.flatnonzero(among)
-    low, high = (len(places) - 1) // 2, len(places) // 2
-    median = np.empty(updates.shape[1], np.float32)
-    for start in range(0, len(median), COLUMNS):
-        piece = slice(start, start + COLUMNS)
-        ranks = np.sort(np.ascontiguousarray(updates[places, piece].T), axis=1)  # (parameters, updates)
-        median[piece] = (ranks[:, low] + ranks[:, high]) / 2
-    return median
 
 
 def clamp(neutral: Values | float, low: float, high: float) -> Values:

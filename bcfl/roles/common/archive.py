@@ -396,4 +396,8 @@ def _packed(data: bytes, root: bytes) -> PackedVector:
 def as_matrix(updates: list[Lanes], terms: Terms) -> Matrix:
     """Return the lanes of updates as float rows, (updates, parameters)."""
     scale = np.float32(2.0 ** (terms.shift - terms.scale_bits))
-    return np.stack(updates).astype(np.float32) * scale
+    matrix = np.empty((len(updates), terms.parameters), np.float32)
+    for row, lanes in zip(matrix, updates, strict=True):
+        row[:] = lanes
+        row *= scale
+    return matrix

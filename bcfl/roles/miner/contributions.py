@@ -14,7 +14,7 @@ import numpy as np
 from bcfl.ports import Matrix, Vector
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.roles.checks.few import FEW
-from bcfl.roles.checks.scores import median_of
+from bcfl.roles.checks.medians import median_of
 
 KEPT = 0.95  # of a contribution, after each round: training goes on and undoes what nobody renews
 ROUNDS = 60  # that are looked at after a restart; KEPT leaves less than 5 % of what was before

@@ -9,22 +9,22 @@ from functools import cache
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailable, own_code
-from bcfl.ports import Evaluation, Learner, Ledger, MarkSearch, Matrix, Slopes, Vector
+from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
+from bcfl.ports import Learner, Ledger, Matrix, Vector
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.limits import BASIS_POINTS, USUAL_LEVEL
 from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import duplicate, few, levels, pipeline, time
-from bcfl.roles.checks.harm import Losses
+from bcfl.roles.checks import duplicate, few, time
 from bcfl.roles.checks.memory import TIMES, blamed
-from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult, Reference
+from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, as_matrix
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.contributions import Contributions
 from bcfl.roles.miner.findings import Finding
+from bcfl.roles.miner.judging import judge
 from bcfl.roles.miner.sketches import Sketches
 
 __all__ = ["Checks", "Verifier"]
@@ -128,60 +128,10 @@ class Verifier:
             blamed(history, current, submissions, Verdict.QUALITY),
             blamed(history, current, submissions, Verdict.OUTLIER, TIMES),
         )
-        reference = Reference(
-            lambda: self._own_delta(model, current.number),
-            lambda delta, parts: self._slopes((model + delta).astype(np.float32), parts, levels.SAMPLES),
-            lambda delta: self._evaluate((model + delta).astype(np.float32)),
-            lambda delta, samples: self._losses((model + delta).astype(np.float32), samples),
-            lambda without, suspects, search: self._marks(
-                (model + without).astype(np.float32), (model + suspects).astype(np.float32), search
-            ),
-            lambda without, delta, samples: self._mark_slopes(
-                (model + without).astype(np.float32), (model + delta).astype(np.float32), samples
-            ),
-            lambda samples: self._class_slopes(model, samples),
-        )
-        result = pipeline.judge(inputs, reference, self.checks)
+        result = judge(self.learner, model, current.number, inputs, self.checks)
         for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
             _add(reasons, findings.failures(submissions, reason, scores))
         return result
-
-    def _own_delta(self, model: Vector, number: int) -> Vector:
-        """Return where the miner's own training leads, (parameters,); where it cannot train, its descent."""
-        if self.learner.samples:
-            with suppress(ConfigError), own_code("training failed"):
-                return (self.learner.train(model, number).vector - model).astype(np.float32)
-        gradients = self._slopes(model, 1, levels.SAMPLES).gradients
-        return -gradients[0] if len(gradients) else np.zeros_like(model)
-
-    def _slopes(self, model: Vector, parts: int, samples: int) -> Slopes:
-        with own_code("judging failed"):
-            return self.learner.slopes(model, parts, samples)
-
-    def _evaluate(self, model: Vector) -> Evaluation:
-        with own_code("judging failed"):
-            return self.learner.evaluate(model)
-
-    def _losses(self, model: Vector, samples: int) -> tuple[Losses, int]:
-        """Return losses on pieces of the held-out data, or their mean as one, and the samples in all."""
-        with own_code("judging failed"):
-            losses = self.learner.losses(model, samples)
-        if len(losses):
-            return losses.astype(np.float64), samples
-        evaluation = self._evaluate(model)
-        return np.full(min(1, evaluation.samples), evaluation.loss), evaluation.samples
-
-    def _marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
-        with own_code("judging failed"):
-            return self.learner.marks(without, suspects, search)
-
-    def _mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
-        with own_code("judging failed"):
-            return self.learner.mark_slopes(without, model, samples)
-
-    def _class_slopes(self, model: Vector, samples: int) -> Matrix:
-        with own_code("judging failed"):
-            return self.learner.class_slopes(model, samples)
 
     def _contributed(
         self, history: History, current: Round, submissions: list[Submission]

@@ -72,12 +72,12 @@ def test_a_backdoor_is_found_wherever_its_trigger_is_and_honest_training_is_none
     ]
     median = np.median(honest, axis=0)
     bad = TorchLearner(task, Samples(poisoned, labels), None, 9).train(model, 1).vector
-    found = miner.marks(median, np.stack([bad, median]), MarkSearch(400))
+    found = miner.marks(median, [bad, median], MarkSearch(400))
     assert found.shape == (2,)
     assert found[0] > (0.6 if place == "edge" else 0.4)
     assert found[1] <= 0.0
     for vector in honest:
-        assert miner.marks(median, vector[None], MarkSearch(400, 3))[0] < 0.4
+        assert miner.marks(median, [vector], MarkSearch(400, 3))[0] < 0.4
 
 
 def pictures(count: int, kinds: int, seed: int) -> Samples:
@@ -113,14 +113,12 @@ def test_who_brings_a_backdoor_goes_its_way_among_many(bad: int, kinds: int, siz
     def works(accused: np.ndarray, turned: int) -> float:
         without, suspect = np.median(updates[~accused], axis=0), updates[accused].mean(axis=0)
         return float(
-            miner.marks(model + without, (model + suspect)[None], MarkSearch(400, turned=turned, wide=True))[
-                0
-            ]
+            miner.marks(model + without, [model + suspect], MarkSearch(400, turned=turned, wide=True))[0]
         )
 
     def brings(accused: np.ndarray) -> float:
         without, suspect = np.median(updates[~accused], axis=0), updates[accused].mean(axis=0)
-        models = model + without, (model + without + suspect)[None]
+        models = model + without, [model + without + suspect]
         return float(miner.marks(*models, MarkSearch(400, known=False, wide=True))[0])
 
     norms, everybody = np.linalg.norm(updates, axis=1), np.ones(len(updates), bool)
@@ -136,9 +134,7 @@ def test_a_large_patch_that_asks_little_of_each_input_is_found_where_large_marks
     patch[7, -6:, -6:] = 0.14
     suspect = without + np.append(patch.ravel(), np.zeros(10, np.float32))
     miner = held_out(task, pictures(400, 10, 99))
-    small, large = (
-        miner.marks(without, suspect[None], MarkSearch(400, wide=wide))[0] for wide in (False, True)
-    )
+    small, large = (miner.marks(without, [suspect], MarkSearch(400, wide=wide))[0] for wide in (False, True))
     assert small < 0.3
     assert large > 0.9
     slopes = miner.mark_slopes(without, suspect, 400)
@@ -156,9 +152,9 @@ def test_of_few_inputs_there_is_no_large_mark() -> None:
         for some in (others, others[:20])
     )
     assert miner.mark_slopes(without, suspect, 100).shape[0] == 4
-    small, wide = (miner.marks(without, suspect[None], MarkSearch(100, wide=wide)) for wide in (False, True))
+    small, wide = (miner.marks(without, [suspect], MarkSearch(100, wide=wide)) for wide in (False, True))
     assert np.array_equal(small, wide)
-    assert miner.marks(without, suspect[None], MarkSearch(100, wide=True, needs_wide=True)).shape == (0,)
+    assert miner.marks(without, [suspect], MarkSearch(100, wide=True, needs_wide=True)).shape == (0,)
 
 
 def test_of_which_classes_a_share_is() -> None:
@@ -204,17 +200,17 @@ def test_what_cannot_be_marked_has_no_marks() -> None:
     words = Samples(samples.features.round().astype(np.int64), samples.labels)
     numbers = Samples(samples.features, samples.features[:, :1])
     for blind in (words, numbers):
-        assert held_out(task_of(), blind).marks(model, pair, MarkSearch(20)).shape == (0,)
+        assert held_out(task_of(), blind).marks(model, [*pair], MarkSearch(20)).shape == (0,)
         assert held_out(task_of(), blind).mark_slopes(model, pair[0], 20).shape == (0, len(model))
-    assert TorchLearner(task_of(), samples, None, 3).marks(model, pair, MarkSearch(20)).shape == (0,)
-    assert held_out(task_of(Blind), samples).marks(model, pair, MarkSearch(20)).shape == (0,)
+    assert TorchLearner(task_of(), samples, None, 3).marks(model, [*pair], MarkSearch(20)).shape == (0,)
+    assert held_out(task_of(Blind), samples).marks(model, [*pair], MarkSearch(20)).shape == (0,)
     assert held_out(task_of(Blind), samples).mark_slopes(model, pair[0], 20).shape == (0, len(model))
     narrow = task_of(lambda: nn.Linear(FEATURES, 1))
     assert held_out(narrow, samples).marks(
-        initial_model(narrow, 1), initial_model(narrow, 1)[None], MarkSearch(20)
+        initial_model(narrow, 1), [initial_model(narrow, 1)], MarkSearch(20)
     ).shape == (0,)
-    assert held_out(task_of(Careless), samples).marks(model, pair, MarkSearch(20)).shape == (1,)
+    assert held_out(task_of(Careless), samples).marks(model, [*pair], MarkSearch(20)).shape == (1,)
     state = torch.get_rng_state()
-    held_out(task_of(), samples).marks(model, pair, MarkSearch(20))
+    held_out(task_of(), samples).marks(model, [*pair], MarkSearch(20))
     assert held_out(task_of(), samples).mark_slopes(model, pair[0], 20).shape == (4, len(model))
     assert torch.equal(torch.get_rng_state(), state)

@@ -142,7 +142,7 @@ def test_what_is_not_random_is_learned_as_from_memory() -> None:
     assert slopes.samples == expected.samples
     assert slopes.loss == pytest.approx(expected.loss, rel=1e-5)
     assert np.allclose(slopes.gradients, expected.gradients, atol=1e-5)
-    suspects = np.stack([vector, model])
+    suspects = [vector, model]
     search = MarkSearch(30, 2, wide=True)
     assert np.allclose(one.marks(model, suspects, search), other.marks(model, suspects, search), atol=1e-6)
 

@@ -9,9 +9,10 @@ import pytest
 
 from bcfl.ports import Slopes
 from bcfl.roles.checks import hidden_task
+from bcfl.roles.checks.medians import median_of
 from bcfl.roles.checks.needs import Updates
 from bcfl.roles.checks.pipeline import CheckInputs, Reference, judge
-from bcfl.roles.checks.scores import Scores, median_of
+from bcfl.roles.checks.scores import Scores
 from tests.unit.roles.test_pipeline import OFF
 
 SIZE, CLASSES, COUNT = 4_000, 10, 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -215,7 +216,7 @@ def test_a_round_of_many_is_asked_for_marks_of_its_mean_against_its_median() -> 
         asked.append((without, mean))
         return MARK
 
-    def marks(without: np.ndarray, suspects: np.ndarray, _: MarkSearch) -> np.ndarray:
+    def marks(without: np.ndarray, suspects: Sequence[np.ndarray], _: MarkSearch) -> np.ndarray:
         models.append((without, suspects[0]))
         return np.ones(1, np.float32)
 
