@@ -61,7 +61,7 @@ def judge(
         earlier_copies=copies(rows, devices, [(devices, each) for each in earlier]),
         sketches=rows, earlier_sketches=np.concatenate(earlier),
     )  # fmt: skip
-    return judging.judge(miner, model, 1, inputs, pipeline.Checks())
+    return judging.judge(miner, judging.Case(model, 1, inputs, pipeline.Checks()))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Let all parties of a run train at once: learners that leave their work to a pool of workers.
+"""Let all parties of a run train and judge at once: learners that leave their work to a pool of workers.
 
 Devices act one after the other, and each waits for its own training. The first that asks for one has those of
 all handed out, the largest first. They start from the same model, so nothing depends on who asks when.
@@ -7,14 +7,17 @@ all handed out, the largest first. They start from the same model, so nothing de
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bcfl.federation.jobs import Builder, Call, Job, Party, Pool
+from bcfl.federation.jobs import JUDGE, Builder, Call, Job, Party, Pool
 from bcfl.learning.own import Records
 from bcfl.ports import Evaluation, MarkSearch, Matrix, Slopes, TrainingResult, Vector
+from bcfl.roles.checks.pipeline import PipelineResult
 from bcfl.roles.common.journal import Journal
+from bcfl.roles.miner.judging import Case
 
 
 class Cohort:
@@ -87,7 +90,7 @@ class PooledLearner:
 
     def train(self, model: Vector, round_: int) -> TrainingResult:
         """Train from `model`, (parameters,); raises what the party's own code comes to, as one line."""
-        result: TrainingResult = self._finish(self._cohort.train(self, model, round_))
+        result: TrainingResult = self.finish(self._cohort.train(self, model, round_))
         self._samples = result.samples  # an app's are known once it has trained
         return result
 
@@ -121,15 +124,26 @@ class PooledLearner:
         matrix: Matrix = self._call("mark_slopes", without, model, samples)
         return matrix
 
+    def begin(self, case: Case) -> PooledJudgement:
+        """Have a worker judge the updates of a round, and go on."""
+        pool = self._cohort.pool
+        job = pool.submit(Call(self.party, JUDGE, pool.write(case), (), self.contents(), self.secret))
+        return PooledJudgement(self, job)
+
     def _call(self, method: str, model: Vector, *arguments: object) -> Any:
         pool = self._cohort.pool
         place = pool.write(model)
         try:
-            return self._finish(pool.submit(Call(self.party, method, place, arguments, self.contents())))
+            return self.finish(pool.submit(Call(self.party, method, place, arguments, self.contents())))
         finally:
             pool.remove(place)
 
-    def _finish(self, job: Job) -> Any:
+    def drop(self, job: Job) -> None:
+        """Give up a job, and what it was to be done on."""
+        self._cohort.pool.drop(job)
+        self._cohort.pool.remove(job.call.subject)
+
+    def finish(self, job: Job) -> Any:
         """Wait for a job and keep the records that it has changed."""
         outcome, records = self._cohort.pool.result(job)
         for name, data in records.items():
@@ -137,3 +151,23 @@ class PooledLearner:
         if records:
             self._cohort.builder.keep(self.party, self._records)
         return outcome
+
+
+@dataclass(frozen=True)
+class PooledJudgement:
+    """What a worker says of a round's updates; implements `bcfl.roles.miner.judging.Judgement`."""
+
+    learner: PooledLearner
+    job: Job
+
+    def result(self) -> PipelineResult:
+        """Wait for it, and keep what the party's records have become."""
+        try:
+            result: PipelineResult = self.learner.finish(self.job)
+            return result
+        finally:
+            self.learner.drop(self.job)
+
+    def drop(self) -> None:
+        """Give it up."""
+        self.learner.drop(self.job)

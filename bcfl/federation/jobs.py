@@ -14,10 +14,12 @@ from typing import Any, Final, Protocol
 
 from bcfl.learning.own import Records
 from bcfl.ports import Learner, Vector
+from bcfl.roles.miner.judging import Case, judge
 
 Party = tuple[str, int]  # role and index
 Contents = dict[str, bytes]  # records by name
 Outcome = tuple[Any, Contents]  # of a call, and the records that it has changed
+JUDGE: Final = "judge"  # the updates of a case, instead of a call of the learner
 REPLACED: Final = "is replaced, and its work is done again"
 
 
@@ -37,11 +39,11 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a party's learner on a model, (parameters,), that the pool has taken in."""
+    """One call of a party's learner on a model, (parameters,), or a case, that the pool has taken in."""
 
     party: Party
-    method: str
-    model: Any  # what `write` of the pool has returned
+    method: str  # of the learner; or JUDGE
+    subject: Any  # what `write` of the pool has returned
     arguments: tuple[object, ...] = ()
     records: Contents = field(default_factory=dict)
     secret: bytes | None = field(default=None, repr=False)  # that noise is drawn from
@@ -62,6 +64,11 @@ class Pool(Protocol):
     records: tuple[str, ...]  # of the builder
 
     @property
+    def workers(self) -> int:
+        """Return how many workers there are."""
+        ...
+
+    @property
     def summary(self) -> str:
         """Return how many workers there are, and how many have been replaced, in a few words."""
         ...
@@ -70,12 +77,12 @@ class Pool(Protocol):
         """Give the builder to all workers, and wait until one has it; raises ConfigError where none can."""
         ...
 
-    def write(self, model: Vector) -> Any:
-        """Put a model, (parameters,), where workers read it; the caller gives it to `remove` afterwards."""
+    def write(self, subject: Vector | Case) -> Any:
+        """Put a model or a case where workers read it; the caller gives it to `remove` afterwards."""
         ...
 
-    def remove(self, model: Any) -> None:
-        """Forget a model that no call needs any more."""
+    def remove(self, subject: Any) -> None:
+        """Forget a model or a case that no call needs any more."""
         ...
 
     def submit(self, call: Call) -> Job:
@@ -114,16 +121,17 @@ def prepare() -> None:
     torch.set_num_threads(1)  # as every training has it
 
 
-def perform(builder: Builder, call: Call, model: Vector) -> Outcome:
-    """Make a call on `model`, (parameters,), in a worker; raises what the learner raises."""
+def perform(builder: Builder, call: Call, subject: Any) -> Outcome:
+    """Make a call on a model, (parameters,), or a case in a worker; raises what the learner raises."""
     learner, memory = builder(call.party), _Memory(call.records)
     keep = getattr(learner, "keep", None)
     if keep is not None:
         keep(memory)
     if call.secret is not None:
         learner.blind(call.secret)  # type: ignore[attr-defined]
-    outcome = getattr(learner, call.method)(model, *call.arguments)
-    return outcome, memory.changes
+    if call.method == JUDGE:
+        return judge(learner, subject), memory.changes
+    return getattr(learner, call.method)(subject, *call.arguments), memory.changes
 
 
 def counted(workers: int, replaced: int) -> str:

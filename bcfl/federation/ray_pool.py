@@ -20,6 +20,7 @@ from bcfl.federation.jobs import REPLACED, Builder, Call, Job, Outcome, counted
 from bcfl.federation.ray_cluster import CAUSE, HEAD_SECONDS, Head, joined_cluster
 from bcfl.federation.ray_worker import Answer, Home, RayWorker, refusal
 from bcfl.ports import Vector
+from bcfl.roles.miner.judging import Case
 
 MAX_ENDS: Final = 3  # of workers at one job, or before one has begun
 LEAVE_SECONDS: Final = 5.0  # that a thread has to notice that its worker is gone
@@ -57,6 +58,11 @@ class RayPool:
             thread.start()
 
     @property
+    def workers(self) -> int:
+        """Return how many workers there are, or are asked for."""
+        return len(self._workers)
+
+    @property
     def summary(self) -> str:
         """Return how many workers there are, and how many have been replaced, in a few words."""
         return counted(self._alive, self._replaced)
@@ -73,11 +79,11 @@ class RayPool:
             )
             self._ready.result()
 
-    def write(self, model: Vector) -> Any:
-        """Put a model, (parameters,), into the object store of the cluster."""
-        return self._put(model)
+    def write(self, subject: Vector | Case) -> Any:
+        """Put a model, (parameters,), or a case into the object store of the cluster."""
+        return self._put(subject)
 
-    def remove(self, model: Any) -> None:
+    def remove(self, subject: Any) -> None:
         """Do nothing: Ray forgets what nobody names any more."""
 
     def submit(self, call: Call) -> Job:
@@ -193,8 +199,8 @@ class RayPool:
             if job.future.cancelled():
                 continue
             try:
-                call = pickle.dumps(replace(job.call, model=None), pickle.HIGHEST_PROTOCOL)
-                answer: Answer = pickle.loads(self._ray.get(worker.work.remote(call, [job.call.model])))
+                call = pickle.dumps(replace(job.call, subject=None), pickle.HIGHEST_PROTOCOL)
+                answer: Answer = pickle.loads(self._ray.get(worker.work.remote(call, [job.call.subject])))
             except self._ray.exceptions.RayActorError:
                 self._again(job)
                 raise

@@ -5,7 +5,7 @@ Where nobody has anything to do, time passes at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,6 +50,7 @@ class Schedule:
     ledger: FederationLedger
     owner: Account
     parties: dict[str, list[Device | Miner]]  # by DEVICES and MINERS
+    ahead: int = 0  # so many miners have updates judged elsewhere at once
 
     def play_round(self, number: int, observe: Observer = _ignore) -> None:
         """Play one round, from the download of the model to the block in the ledger.
@@ -76,7 +77,8 @@ class Schedule:
         """Let everybody who acts in a phase act once, and `tell` after each; return whether anybody did."""
         has_acted = False
         for kind in ORDER.get(phase, ()):
-            for party in self.parties[kind]:
+            for place, party in enumerate(self.parties[kind]):
+                self._prepare(phase, self.parties[kind][place : place + self.ahead])
                 try:
                     if party.act() is None:
                         continue
@@ -85,6 +87,13 @@ class Schedule:
                 has_acted = True
                 tell()
         return has_acted
+
+    @staticmethod
+    def _prepare(phase: Phase, parties: Sequence[Device | Miner]) -> None:
+        """Let the next miners begin to judge, while those before them do."""
+        for party in parties:
+            if phase is Phase.VOTE and isinstance(party, Miner):
+                party.prepare()
 
     def let_time_pass(self) -> None:
         """Write down what time has brought about, or go to when somebody may have something to do."""

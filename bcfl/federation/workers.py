@@ -14,14 +14,13 @@ from functools import lru_cache
 from itertools import count
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Final, Self
-
-import numpy as np
+from typing import Any, Final, Self
 
 from bcfl.errors import BcflError, ConfigError, RunError
-from bcfl.federation.jobs import REPLACED, Builder, Call, Job, Outcome, counted, perform, prepare
+from bcfl.federation.jobs import JUDGE, REPLACED, Builder, Call, Job, Outcome, counted, perform, prepare
 from bcfl.folders import private_file
 from bcfl.ports import Vector
+from bcfl.roles.miner.judging import Case
 
 MAX_ENDS: Final = 3  # of workers, one after the other with nothing done in between
 BUILDER: Final = "builder.pickle"
@@ -33,7 +32,7 @@ class WorkerPool:
 
     def __init__(self, workers: int) -> None:
         self.records: tuple[str, ...] = ()
-        self._workers = workers
+        self.workers = workers
         self._folder = tempfile.TemporaryDirectory(prefix="bcfl-workers-")
         self._path, self._numbers = Path(self._folder.name), count()
         self._jobs: list[Job] = []  # not yet done
@@ -43,7 +42,7 @@ class WorkerPool:
     @property
     def summary(self) -> str:
         """Return how many workers there are, and how many have been replaced, in a few words."""
-        return counted(self._workers, self._replaced)
+        return counted(self.workers, self._replaced)
 
     def load(self, builder: Builder) -> None:
         """Give the builder to all workers, and wait until one has it; raises ConfigError where none can."""
@@ -62,15 +61,16 @@ class WorkerPool:
                     "can import, or leave --workers out"
                 ) from error
 
-    def write(self, model: Vector) -> Path:
-        """Put a model, (parameters,), into a file that workers read."""
-        path = self._path / f"{next(self._numbers)}.npy"
-        np.save(private_file(path), model)
+    def write(self, subject: Vector | Case) -> Path:
+        """Put a model, (parameters,), or a case into a file that workers read."""
+        path = private_file(self._path / f"{next(self._numbers)}.pickle")
+        with path.open("wb") as file:
+            pickle.dump(subject, file, pickle.HIGHEST_PROTOCOL)
         return path
 
-    def remove(self, model: Path) -> None:
-        """Remove the file of a model."""
-        model.unlink(missing_ok=True)
+    def remove(self, subject: Path) -> None:
+        """Remove the file of a model or a case."""
+        subject.unlink(missing_ok=True)
 
     def submit(self, call: Call) -> Job:
         """Have a worker make a call."""
@@ -119,8 +119,8 @@ class WorkerPool:
         self.close()
 
     def _start(self) -> ProcessPoolExecutor:
-        executor = ProcessPoolExecutor(self._workers, get_context("spawn"), _begin)
-        for _ in range(self._workers):
+        executor = ProcessPoolExecutor(self.workers, get_context("spawn"), _begin)
+        for _ in range(self.workers):
             executor.submit(prepare)
         return executor
 
@@ -165,21 +165,26 @@ def _load(folder: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _builder(folder: Path) -> Builder:
-    with (folder / BUILDER).open("rb") as file:
-        builder: Builder = pickle.load(file)  # from this program's own parent
+    builder: Builder = _read(folder / BUILDER)
     return builder
 
 
 @lru_cache(maxsize=1)
-def _vector(path: Path) -> Vector:
+def _model(path: Path) -> Vector:
     """Return a model, (parameters,), read once for all jobs of a round."""
-    vector: Vector = np.load(path)
-    return vector
+    model: Vector = _read(path)
+    return model
+
+
+def _read(path: Path) -> Any:
+    with path.open("rb") as file:
+        return pickle.load(file)  # from this program's own parent
 
 
 def _work(folder: Path, call: Call) -> Outcome:
     """Make a call in a worker; a Ctrl-C is not for it, so whoever raises one there is a party's own code."""
     try:
-        return perform(_builder(folder), call, _vector(call.model))
+        subject = _read(call.subject) if call.method == JUDGE else _model(call.subject)
+        return perform(_builder(folder), call, subject)
     except KeyboardInterrupt:
         raise ConfigError(f"{call.method} has raised KeyboardInterrupt, in the party's own code") from None

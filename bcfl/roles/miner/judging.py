@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import cache
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from bcfl.errors import ConfigError, own_code
 from bcfl.ports import Evaluation, Learner, MarkSearch, Matrix, Slopes, Vector
@@ -15,14 +18,75 @@ from bcfl.roles.checks.harm import Losses
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult, Reference
 
 
-def judge(
-    learner: Learner, model: Vector, number: int, inputs: CheckInputs, checks: Checks
-) -> PipelineResult:
-    """Return what the checks say of updates that were made from `model`, (parameters,), in a round.
+@dataclass(frozen=True)
+class Case:
+    """A round's updates, made from `model`, (parameters,), and the checks to make on them."""
 
-    Raises ConfigError where the learner's own code fails.
+    model: Vector
+    number: int  # of the round
+    inputs: CheckInputs
+    checks: Checks
+
+
+class Judgement(Protocol):
+    """What checks say of updates, found elsewhere meanwhile."""
+
+    def result(self) -> PipelineResult:
+        """Wait for it; raises ConfigError where the learner's own code fails."""
+        ...
+
+    def drop(self) -> None:
+        """Give it up."""
+        ...
+
+
+@runtime_checkable
+class RemoteJudge(Protocol):
+    """A learner whose data are elsewhere, and which judges there."""
+
+    def begin(self, case: Case) -> Judgement:
+        """Have updates judged, and go on."""
+        ...
+
+
+def judge(learner: Learner, case: Case) -> PipelineResult:
+    """Return what the checks say of updates; raises ConfigError where the learner's own code fails."""
+    with single_thread():
+        return pipeline.judge(case.inputs, OwnData(learner, case.model, case.number).reference, case.checks)
+
+
+def begin(learner: Learner, case: Case) -> Judgement:
+    """Have updates judged where the learner's data are: elsewhere at once, here when the result is due."""
+    return learner.begin(case) if isinstance(learner, RemoteJudge) else _Here(learner, case)
+
+
+@dataclass(frozen=True)
+class _Here:
+    """A judgement that nobody has made yet."""
+
+    learner: Learner
+    case: Case
+
+    def result(self) -> PipelineResult:
+        return judge(self.learner, self.case)
+
+    def drop(self) -> None:
+        return None
+
+
+def single_thread() -> AbstractContextManager[object]:
+    """Have matrices multiplied on one thread.
+
+    On several, products of this size take up to hundreds of times as long where others use the cores.
     """
-    return pipeline.judge(inputs, OwnData(learner, model, number).reference, checks)
+    limit: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
+    return limit
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the libraries that multiply matrices in this process."""
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True)

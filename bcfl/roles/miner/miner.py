@@ -62,6 +62,12 @@ class Miner:
         action = self._actions().get(snapshot.clock.phase)
         return None if action is None else action(snapshot)
 
+    def prepare(self) -> None:
+        """Begin what takes long and is due: to judge updates, where the learner judges elsewhere."""
+        snapshot = take_snapshot(self.ledger) if self.voting.verifier.is_remote else None
+        if snapshot is not None and snapshot.clock.phase is Phase.VOTE:
+            self.voting.prepare(snapshot)
+
     def unknown_acts(self, snapshot: RoundSnapshot) -> list[str]:
         """Return what the chain shows of this miner in the round, and its journal does not know."""
         member = snapshot.history.miners.get(self.account.address)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
+from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
 from bcfl.ports import Learner, Ledger, Matrix, Vector
@@ -18,18 +17,28 @@ from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import duplicate, few, time
 from bcfl.roles.checks.memory import TIMES, blamed
-from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult
+from bcfl.roles.checks.pipeline import CheckInputs, Checks
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, as_matrix
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.contributions import Contributions
 from bcfl.roles.miner.findings import Finding
-from bcfl.roles.miner.judging import judge
+from bcfl.roles.miner.judging import Case, Judgement, RemoteJudge, begin, single_thread
 from bcfl.roles.miner.sketches import Sketches
 
 __all__ = ["Checks", "Verifier"]
 
 Findings = dict[int, list[Finding]]  # by position: of the first reason against an update
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A round's updates that are being judged."""
+
+    case: object  # which round's, see `_key`
+    reasons: Findings  # what is wrong with single ones
+    readable: list[Submission]
+    judgement: Judgement | None  # None where no check looks at numbers
 
 
 class Verifier:
@@ -42,8 +51,29 @@ class Verifier:
         self.learner, self.ledger, self.archive, self.checks = learner, ledger, archive, checks
         self.findings: tuple[Finding, ...] = ()
         self.levels: tuple[int, ...] = ()
+        self._begun: _Begun | None = None
         self._sketches = Sketches(self._load_untouched)
         self._contributions = Contributions(self._load_untouched)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the learner judges elsewhere."""
+        return isinstance(self.learner, RemoteJudge)
+
+    def begin(self, history: History, current: Round) -> None:
+        """Have the numbers of a round's updates judged elsewhere, until `verdicts` asks for it.
+
+        Does nothing for a learner that is here. Raises as `verdicts`.
+        """
+        if self.is_remote and (self._begun is None or self._begun.case != _key(history, current)):
+            self.drop()
+            self._begun = self._opened(history, current)
+
+    def drop(self) -> None:
+        """Give up what `begin` began."""
+        begun, self._begun = self._begun, None
+        if begun is not None and begun.judgement is not None:
+            begun.judgement.drop()
 
     def verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
         """Return one verdict for each submission, in their order.
@@ -51,10 +81,14 @@ class Verifier:
         Raises StoreError while the miner's own store is away: then it cannot judge anybody, and has to ask
         again. Raises ConfigError when its own learner fails.
         """
-        with _libraries().limit(limits=1, user_api="blas"):
-            return self._verdicts(history, current)
+        if self._begun is None or self._begun.case != _key(history, current):
+            self.drop()
+            self._begun = self._opened(history, current)
+        begun, self._begun = self._begun, None
+        return self._closed(begun, current)
 
-    def _verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
+    def _opened(self, history: History, current: Round) -> _Begun:
+        """Find what is wrong with single updates, and have the numbers of the others judged."""
         submissions = current.submissions
         reasons, updates = self._read(submissions)
         readable = [item for item in submissions if item.position in updates]
@@ -68,20 +102,33 @@ class Verifier:
                 if not fresh[item.position] and not _is_zero(updates.get(item.position))
             ]
             _add(reasons, [findings.plain(item, Verdict.DUPLICATE, "exact copy") for item in copies])
+        judgement = None
+        if self.checks.numbers and readable:
+            with single_thread():
+                matrix = as_matrix([updates[item.position] for item in readable], self.ledger.terms)
+                inputs = self._inputs(reasons, history, current, readable, matrix)
+            model = self.archive.values(history.model_before(current.number), history)
+            judgement = begin(self.learner, Case(model, current.number, inputs, self.checks))
+        return _Begun(_key(history, current), reasons, readable, judgement)
+
+    def _closed(self, begun: _Begun, current: Round) -> tuple[Verdict, ...]:
+        """Return the verdicts, once the numbers are judged."""
+        reasons, readable = begun.reasons, begun.readable
         contributions: Findings = {}
         levels_by_position: dict[int, int] = {}
-        if self.checks.numbers and readable:
-            matrix = as_matrix([updates[item.position] for item in readable], self.ledger.terms)
-            result = self._judge(reasons, history, current, readable, matrix)
+        if begun.judgement is not None:
+            result = begun.judgement.result()
+            for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
+                _add(reasons, findings.failures(readable, reason, scores))
             contributions = {each.position: [each] for each in findings.contributions(readable, result)}
             levels_by_position = {p.position: at for p, at in zip(readable, result.levels, strict=True)}
         numbers = contributions | reasons
         self.findings = tuple(finding for position in sorted(numbers) for finding in numbers[position])
         verdicts = {position: Verdict[group[0].reason.upper()] for position, group in reasons.items()}
-        judged = tuple(verdicts.get(item.position, Verdict.ACCEPTED) for item in submissions)
+        judged = tuple(verdicts.get(item.position, Verdict.ACCEPTED) for item in current.submissions)
         self.levels = tuple(
             levels_by_position.get(item.position, USUAL_LEVEL) if verdict is Verdict.ACCEPTED else 0
-            for item, verdict in zip(submissions, judged, strict=True)
+            for item, verdict in zip(current.submissions, judged, strict=True)
         )
         return judged
 
@@ -98,22 +145,21 @@ class Verifier:
                 reasons[item.position] = [findings.plain(item, Verdict.UNAVAILABLE, str(error))]
         return reasons, updates
 
-    def _judge(
+    def _inputs(
         self,
         reasons: Findings,
         history: History,
         current: Round,
         submissions: list[Submission],
         updates: Matrix,
-    ) -> PipelineResult:
-        """Run the checks on the numbers of updates, (updates, parameters), and add what they find."""
+    ) -> CheckInputs:
+        """Return what the checks on the numbers of updates, (updates, parameters), look at."""
         terms, order = self.ledger.terms, duplicate.commit_order(current)
-        model = self.archive.values(history.model_before(current.number), history)
         beside = None
         if self.checks.duplicate:
             delta = self._last_delta(history, current.number)
             beside = self._sketches.compare(history, current, submissions, updates, delta)
-        inputs = CheckInputs(
+        return CheckInputs(
             updates,
             np.array([min(item.update.samples, current.cap) for item in submissions], dtype=np.float64),
             [order.index(item.position) for item in submissions],
@@ -128,10 +174,6 @@ class Verifier:
             blamed(history, current, submissions, Verdict.QUALITY),
             blamed(history, current, submissions, Verdict.OUTLIER, TIMES),
         )
-        result = judge(self.learner, model, current.number, inputs, self.checks)
-        for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
-            _add(reasons, findings.failures(submissions, reason, scores))
-        return result
 
     def _contributed(
         self, history: History, current: Round, submissions: list[Submission]
@@ -186,13 +228,9 @@ class Verifier:
         return places, as_matrix(rows, self.ledger.terms)
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    """Return the libraries that multiply matrices in this process.
-
-    On several threads products of this size take up to hundreds of times as long where others use the cores.
-    """
-    return ThreadpoolController()
+def _key(history: History, current: Round) -> object:
+    """Return what tells one round's updates from those of another."""
+    return current.number, history.model_before(current.number), tuple(current.submissions)
 
 
 def _is_zero(lanes: Lanes | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, StoreError, Unavailable
+from bcfl.errors import BcflError, ConfigError, Corrupt, Oversized, PayloadError, StoreError, Unavailable
 from bcfl.ports import ContractCall
 from bcfl.protocol import verification
 from bcfl.protocol.hashing import keccak
@@ -35,16 +35,25 @@ class Voting:
         self._idle_round: int | None = None  # in which judging failed
         self._rebuilt_round: int | None = None  # in which the updates were judged again
 
+    def prepare(self, snapshot: RoundSnapshot) -> None:
+        """Have the updates judged before the vote, if the learner does so elsewhere: others judge, too."""
+        if not self.verifier.is_remote or not self._is_due(snapshot) or self._recorded_vote(snapshot):
+            return
+        try:
+            self.verifier.archive.collect(snapshot.current.submissions)
+            self.verifier.begin(snapshot.history, snapshot.current)
+        except BcflError as error:
+            log.debug("nothing is judged before the vote, which tells what it is: %s", error)
+        finally:
+            self.verifier.archive.clear_unavailable()
+
     def vote(self, snapshot: RoundSnapshot) -> str | None:
         """Verify every update, write the verdicts to the journal, commit to them.
 
         A miner whose own learner fails does not vote in that round. Raises StoreError while the miner's own
         store is to blame that it cannot judge.
         """
-        electors = [member.account for member in snapshot.history.electors()]
-        if self.context.address in snapshot.current.vote_commits or self.context.address not in electors:
-            return None
-        if self._idle_round == snapshot.round:
+        if not self._is_due(snapshot):
             return None
         opening = self._recorded_vote(snapshot)
         if opening is None:
@@ -62,6 +71,12 @@ class Voting:
             opening = self._record(snapshot, verdicts, self.verifier.levels)
         self.context.send(ContractCall("commit_vote", (self._digest(snapshot, opening),)))
         return "committed its verdicts"
+
+    def _is_due(self, snapshot: RoundSnapshot) -> bool:
+        """Whether this miner is to vote, and can."""
+        electors = [member.account for member in snapshot.history.electors()]
+        has_voted = self.context.address in snapshot.current.vote_commits
+        return not has_voted and self.context.address in electors and self._idle_round != snapshot.round
 
     def knows_commitment(self, snapshot: RoundSnapshot) -> bool:
         """Return whether the journal holds the vote that the chain has a commitment to, if it has one."""
