@@ -171,10 +171,14 @@ class FlatModule:
         vector = _to_numpy(self.vector[: self.parameters])
         return vector if self._scale is None else vector / self._scale
 
-    def by_entry(self, gradient: Tensor) -> Vector:
+    def by_entry(self, gradient: Tensor, *, in_place: bool = False) -> Vector:
         """Return a gradient by the module's values, (..., all that changes), as by the vector's entries."""
-        values = gradient[..., : self.parameters].detach().cpu().numpy()
-        return values.copy() if self._scale is None else values * self._scale
+        values: Vector = gradient[..., : self.parameters].detach().cpu().numpy()
+        out = values if in_place else np.empty_like(values)
+        if self._scale is not None:
+            return np.multiply(values, self._scale, out=out)
+        np.copyto(out, values)
+        return out
 
     @property
     def own(self) -> Vector:

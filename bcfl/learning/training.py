@@ -300,7 +300,7 @@ class TorchLearner:
                     loss = self._task.loss(self._flat.module(batch), batch_labels)
                     row.add_(self._flat.backward(loss), alpha=len(batch_labels) / len(part))
                     whole += float(loss.detach()) * len(batch_labels)
-        return whole / max(samples, 1), self._flat.by_entry(total)
+        return whole / max(samples, 1), self._flat.by_entry(total, in_place=True)
 
     def losses(self, model: Vector, samples: int) -> Vector:
         """Return losses of `model`, (parameters,), on at most so many held-out samples, (pieces,).

@@ -180,7 +180,9 @@ class Reading(AbstractContextManager[None, bool]):
 
 def _digest(data: bytes, *place: str) -> bytes:
     """Return the digest of a record; `place` is account and name, nothing for one of an earlier version."""
-    return sha256("".join(f"{word}\n" for word in place).encode() + data).hexdigest().encode()
+    digest = sha256("".join(f"{word}\n" for word in place).encode())
+    digest.update(data)  # by itself: together they would be copied
+    return digest.hexdigest().encode()
 
 
 def _sync(folder: Path) -> None:

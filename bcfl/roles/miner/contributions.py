@@ -65,8 +65,10 @@ class Contributions:
         for place, update in zip(places, updates, strict=True):
             item = submissions[place]
             device, number = item.update.device, round_.number
-            part = kept * np.float32(item.weight / total) * (update - median)
-            self._vectors[device] = self._vectors.get(device, np.float32(0.0)) + part
+            part = update - median
+            part *= kept * np.float32(item.weight / total)
+            part += self._vectors.get(device, np.float32(0.0))
+            self._vectors[device] = part
             self._seen[device] = max(number, self._seen.get(device, 0))
         for device in sorted(self._seen, key=lambda device: -self._seen[device])[DEVICES:]:
             del self._vectors[device], self._seen[device]
