@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bcfl.errors import Corrupt, Oversized, PayloadError, StoreError, Unavailable
+from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, StoreError, Unavailable
 from bcfl.ports import TrainingResult, Vector
 from bcfl.protocol.fixedpoint import decode_update
 from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.checks.norm import CLIP
+from bcfl.roles.checks.pipeline import PipelineResult
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import take_snapshot
 from bcfl.roles.miner import findings
+from bcfl.roles.miner.judging import Case, judge
+from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.sketches import SIZE, Sketches
 from bcfl.roles.miner.verifier import Verifier
 from tests.local_federation import TERMS, LocalFederation, Quadratic
@@ -237,3 +240,88 @@ def test_damaged_findings_are_missing_findings(tmp_path: Path, damage: bytes) ->
     (tmp_path / findings.FILE).write_bytes(damage)
     assert findings.read(tmp_path) == {}
     assert findings.read(tmp_path / "absent") == {}
+
+
+@dataclass
+class Remote(Quadratic):
+    """A learner that judges elsewhere: it notes what is begun, asked for and given up."""
+
+    events: list[str] = field(default_factory=list)
+    failure: Exception | None = None
+
+    def begin(self, case: Case) -> RemoteJudgement:
+        self.events.append(f"begins {case.number}")
+        return RemoteJudgement(self, case)
+
+
+@dataclass
+class RemoteJudgement:
+    learner: Remote
+    case: Case
+
+    def result(self) -> PipelineResult:
+        self.learner.events.append(f"ends {self.case.number}")
+        if self.learner.failure is not None:
+            raise self.learner.failure
+        return judge(replace(self.learner, events=[]), self.case)
+
+    def drop(self) -> None:
+        self.learner.events.append(f"drops {self.case.number}")
+
+
+def remote_miner(local: LocalFederation, place: int = 0) -> tuple[Miner, Remote]:
+    """Let a miner of a federation have a learner elsewhere."""
+    miner = local.miner_parties[place]
+    learner = Remote(local.learners[0].optimum)
+    miner.voting.verifier.learner = learner
+    return miner, learner
+
+
+def test_who_judges_elsewhere_begins_before_the_vote_and_says_the_same(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path, devices=6)
+    bend(local, 3, lambda update, _: -5 * update)
+    miner, learner = remote_miner(local)
+    miner.prepare()
+    assert not learner.events, "nothing is revealed yet"
+    local.until(Phase.VOTE)
+    for _ in range(2):
+        miner.prepare()
+    assert learner.events == ["begins 1"]
+    verifier, verdicts = judge_round(local)
+    assert learner.events == ["begins 1", "ends 1"]
+    assert Verdict.ACCEPTED in verdicts
+    assert {*verdicts} != {Verdict.ACCEPTED}
+    here = Verifier(Quadratic(learner.optimum), local.ledger, local.archive, verifier.checks)
+    snapshot = take_snapshot(local.ledger)
+    assert snapshot is not None
+    assert here.verdicts(snapshot.history, snapshot.current) == verdicts
+    assert here.levels == verifier.levels
+    assert [f for f in here.findings if f.rule != "new"] == [f for f in verifier.findings if f.rule != "new"]
+
+
+def test_what_was_begun_for_another_round_is_given_up(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path)
+    miner, learner = remote_miner(local)
+    local.until(Phase.VOTE)
+    miner.prepare()
+    for other in local.miner_parties[1:]:
+        other.act()
+    while local.ledger.clock().round == 1:
+        local.schedule.let_time_pass()  # the miner does not vote in this round
+        for other in local.miner_parties[1:]:
+            other.act()
+    local.until(Phase.VOTE)
+    miner.prepare()
+    assert learner.events == ["begins 1", "drops 1", "begins 2"]
+
+
+def test_a_failure_elsewhere_costs_a_vote_and_no_more(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path)
+    miner, learner = remote_miner(local)
+    learner.failure = ConfigError("the workers' data are gone")
+    local.until(Phase.VOTE)
+    miner.prepare()
+    assert miner.act() == "sits out the vote"
+    miner.prepare()
+    assert miner.act() is None
+    assert learner.events == ["begins 1", "ends 1"]
