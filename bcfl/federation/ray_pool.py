@@ -81,7 +81,8 @@ class RayPool:
 
     def write(self, subject: Vector | Case) -> Any:
         """Put a model, (parameters,), or a case into the object store of the cluster."""
-        return self._put(subject)
+        is_case = isinstance(subject, Case)
+        return self._put(pickle.dumps(subject, pickle.HIGHEST_PROTOCOL) if is_case else subject)
 
     def remove(self, subject: Any) -> None:
         """Do nothing: Ray forgets what nobody names any more."""

@@ -45,7 +45,7 @@ class RayWorker:
 
     def __init__(self) -> None:
         self._builder: Builder | None = None
-        self._model: Any = None  # the last one, and where it is
+        self._subject: Any = None  # the last model or case, and where it is
         self._place: Any = None
 
     def prepare(self) -> None:
@@ -71,14 +71,14 @@ class RayWorker:
             return one_line(error)
         return None
 
-    def work(self, call: bytes, model: list[Any]) -> bytes:
+    def work(self, call: bytes, subject: list[Any]) -> bytes:
         """Return what a call, pickled, comes to, pickled: an `Answer`."""
         assert self._builder is not None
-        if model[0] != self._place:
-            self._place, self._model = model[0], np.array(_get(model[0]))  # Ray's own cannot be written to
+        if subject[0] != self._place:
+            self._place, self._subject = subject[0], _taken(subject[0])
         try:
             request: Call = pickle.loads(call)
-            answer: Answer = perform(self._builder, request, self._model), None
+            answer: Answer = perform(self._builder, request, self._subject), None
         except BcflError as error:
             answer = None, error
         return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
@@ -90,6 +90,12 @@ def refusal(cause: str) -> ConfigError:
         f"a worker on Ray cannot do what this process can: {cause}; put the task into a module that it can "
         "import, or leave --ray out"
     )
+
+
+def _taken(place: Any) -> Any:
+    """Return a model, or a case, of this process's own: what is Ray's cannot be written to."""
+    subject = _get(place)
+    return pickle.loads(subject) if isinstance(subject, bytes) else np.array(subject)  # from the run itself
 
 
 def _get(place: Any) -> Any:
