@@ -10,11 +10,15 @@ import tempfile
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import lru_cache
 from itertools import count
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Final, Self
+
+import joblib
+import numpy as np
 
 from bcfl.errors import BcflError, ConfigError, RunError
 from bcfl.federation.jobs import JUDGE, REPLACED, Builder, Call, Job, Outcome, counted, perform, prepare
@@ -63,9 +67,8 @@ class WorkerPool:
 
     def write(self, subject: Vector | Case) -> Path:
         """Put a model, (parameters,), or a case into a file that workers read."""
-        path = private_file(self._path / f"{next(self._numbers)}.pickle")
-        with path.open("wb") as file:
-            pickle.dump(subject, file, pickle.HIGHEST_PROTOCOL)
+        path = private_file(self._path / f"{next(self._numbers)}.joblib")
+        joblib.dump(subject, path)
         return path
 
     def remove(self, subject: Path) -> None:
@@ -165,26 +168,31 @@ def _load(folder: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _builder(folder: Path) -> Builder:
-    builder: Builder = _read(folder / BUILDER)
+    with (folder / BUILDER).open("rb") as file:
+        builder: Builder = pickle.load(file)  # from this program's own parent
     return builder
 
 
 @lru_cache(maxsize=1)
 def _model(path: Path) -> Vector:
     """Return a model, (parameters,), read once for all jobs of a round."""
-    model: Vector = _read(path)
-    return model
+    return np.array(_read(path))
+
+
+def _case(path: Path) -> Case:
+    """Return a case; its updates stay in the file, of which all workers on this machine share the pages."""
+    case: Case = _read(path)
+    return replace(case, model=np.array(case.model))
 
 
 def _read(path: Path) -> Any:
-    with path.open("rb") as file:
-        return pickle.load(file)  # from this program's own parent
+    return joblib.load(path, mmap_mode="r")  # from this program's own parent; nobody can write to it
 
 
 def _work(folder: Path, call: Call) -> Outcome:
     """Make a call in a worker; a Ctrl-C is not for it, so whoever raises one there is a party's own code."""
     try:
-        subject = _read(call.subject) if call.method == JUDGE else _model(call.subject)
+        subject = _case(call.subject) if call.method == JUDGE else _model(call.subject)
         return perform(_builder(folder), call, subject)
     except KeyboardInterrupt:
         raise ConfigError(f"{call.method} has raised KeyboardInterrupt, in the party's own code") from None
