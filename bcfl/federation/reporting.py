@@ -136,7 +136,8 @@ class Reporter:
 
 def _rejections(history: History, round_: Round) -> list[Rejection]:
     """Return the devices whose updates the tally did not accept, with the reason; none before the tally."""
-    if round_.accepted is None:
+    levels = round_.levels
+    if levels is None:
         return []
     return [
         Rejection(
@@ -145,7 +146,7 @@ def _rejections(history: History, round_: Round) -> list[Rejection]:
             item.update.samples,
         )
         for item in round_.submissions
-        if not round_.accepted[item.position]
+        if not levels[item.position]
     ]
 
 

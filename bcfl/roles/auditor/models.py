@@ -125,7 +125,7 @@ class Models:
 
     @staticmethod
     def _is_accepted(round_: Round, item: Submission) -> bool:
-        return round_.accepted is not None and round_.accepted[item.position]
+        return round_.levels is not None and bool(round_.levels[item.position])
 
     def _check_proposals(self, model: NewModel, turns: list[Turn], round_: Round) -> Iterator[Issue]:
         """Compare every proposal with the right model, and note who attested a wrong one."""

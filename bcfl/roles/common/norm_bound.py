@@ -63,8 +63,8 @@ def rounding_norm(parameters: int, scale_bits: int, shift: int) -> float:
 def _sample(round_: Round) -> list[Submission]:
     """Return the accepted updates of a finalized round that make its reference, in the order of the draw."""
     seed = bytes(32) if round_.block is None else round_.block.root
-    by_position = {item.position: item for item in round_.accepted_submissions()}
-    return [by_position[position] for position in _draw(seed, tuple(by_position))]
+    accepted = tuple(position for position, level in enumerate(round_.levels or ()) if level)
+    return [round_.submissions[position] for position in _draw(seed, accepted)]
 
 
 @lru_cache(maxsize=4)

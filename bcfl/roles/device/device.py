@@ -84,11 +84,11 @@ class Device:
     def _say_left_out(self, snapshot: RoundSnapshot, index: int) -> None:
         """Log once why the update of the round before was left out, and what its owner can do about it."""
         last = snapshot.history.rounds.get(snapshot.round - 1)
-        if last is None or last.accepted is None or self._said_round >= last.number:
+        if last is None or last.levels is None or self._said_round >= last.number:
             return
         self._said_round = last.number
         for item in last.submissions:
-            if item.update.device == index and not last.accepted[item.position]:
+            if item.update.device == index and not last.levels[item.position]:
                 verdict = last.verdict(item.position)
                 name, address = verdict.name.lower(), self.account.address
                 advice = ADVICE.get(verdict, "`bcfl votes` says what the miners saw")

@@ -269,9 +269,8 @@ class Trainer:
         if round_ is None or round_.block is None:
             return
         residual = self._residual(PENDING, round_.number)
-        if residual is not None and any(
-            item.update.device == index for item in round_.accepted_submissions()
-        ):
+        pairs = zip(round_.submissions, round_.levels or (), strict=True)
+        if residual is not None and any(level and item.update.device == index for item, level in pairs):
             number = round_.number.to_bytes(ROUND_BYTES, "big")
             self.journal.write(SETTLED, number + residual.astype(KEPT).tobytes())
 

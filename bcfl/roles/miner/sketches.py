@@ -109,7 +109,8 @@ class Sketches:
         original must not be taken for a copy of it.
         """
         positions, sketches = self._of(round_)
-        rows = [i for i, p in enumerate(positions) if round_.accepted is None or round_.accepted[p]]
+        accepted = round_.accepted  # made anew each time that it is asked for
+        rows = [i for i, p in enumerate(positions) if accepted is None or accepted[p]]
         return [round_.submissions[positions[i]].update.device for i in rows], sketches[rows]
 
 
