@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from bcfl.errors import PayloadError, Sealed, StoreError, Unavailable
-from bcfl.ports import Matrix, Store, Vector
+from bcfl.ports import Store, Vector
 from bcfl.protocol import cid, fixedpoint, payload, sealing
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.fixedpoint import Lanes, Model
@@ -391,13 +391,3 @@ class Archive:
 
 def _packed(data: bytes, root: bytes) -> PackedVector:
     return PackedVector(StoredVector(root, cid.digest(cid.compute(data))), data)
-
-
-def as_matrix(updates: list[Lanes], terms: Terms) -> Matrix:
-    """Return the lanes of updates as float rows, (updates, parameters)."""
-    scale = np.float32(2.0 ** (terms.shift - terms.scale_bits))
-    matrix = np.empty((len(updates), terms.parameters), np.float32)
-    for row, lanes in zip(matrix, updates, strict=True):
-        row[:] = lanes
-        row *= scale
-    return matrix

@@ -14,12 +14,12 @@ from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.limits import BASIS_POINTS, USUAL_LEVEL
 from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import History, Round, Submission
-from bcfl.protocol.types import Verdict
+from bcfl.protocol.types import Terms, Verdict
 from bcfl.roles.checks import duplicate, few, time
 from bcfl.roles.checks.memory import TIMES, blamed
 from bcfl.roles.checks.pipeline import CheckInputs, Checks
 from bcfl.roles.common import norm_bound
-from bcfl.roles.common.archive import Archive, as_matrix
+from bcfl.roles.common.archive import Archive
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.contributions import Contributions
 from bcfl.roles.miner.findings import Finding
@@ -231,6 +231,16 @@ class Verifier:
 def _key(history: History, current: Round) -> object:
     """Return what tells one round's updates from those of another."""
     return current.number, history.model_before(current.number), tuple(current.submissions)
+
+
+def as_matrix(updates: list[Lanes], terms: Terms) -> Matrix:
+    """Return the lanes of updates as float rows, (updates, parameters)."""
+    scale = np.float32(2.0 ** (terms.shift - terms.scale_bits))
+    matrix = np.empty((len(updates), terms.parameters), np.float32)
+    for row, lanes in zip(matrix, updates, strict=True):
+        row[:] = lanes
+        row *= scale
+    return matrix
 
 
 def _is_zero(lanes: Lanes | None) -> bool:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bcfl.protocol.rounds import Round, Submission
-from bcfl.roles.common.archive import as_matrix
 from bcfl.roles.miner import contributions
 from bcfl.roles.miner.contributions import KEPT, Contributions
+from bcfl.roles.miner.verifier import as_matrix
 from tests.local_federation import TERMS, LocalFederation
 
 
