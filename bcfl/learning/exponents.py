@@ -23,14 +23,22 @@ import numpy as np
 import numpy.typing as npt
 
 from bcfl.errors import ConfigError
-from bcfl.learning import variances
+from bcfl.learning import channels, variances
+from bcfl.learning.channels import Statistics
 from bcfl.learning.datasets import Samples
 from bcfl.learning.flower.task import FlowerTask
 from bcfl.learning.tasks import Task
-from bcfl.learning.training import TorchLearner, initial_model, layout, trained_tensors
+from bcfl.learning.training import (
+    FIXED_SEED,
+    TorchLearner,
+    build,
+    initial_model,
+    layout,
+    trained_tensors,
+)
 from bcfl.ports import Vector
 from bcfl.protocol.limits import MAX_EXPONENT, MODEL_BITS
-from bcfl.protocol.types import Layout
+from bcfl.protocol.types import Exponent, Layout
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +48,7 @@ USUAL = 0.99  # of the changes of a tensor that are not 0 are counted
 FEW_STEPS = 128  # of a lane; the square root of its range where that is less
 NOISE = 2.0**-10  # of the largest change of all trained tensors
 STATISTICS = 0.25  # of the trained tensors' length is that of all others together
-LOST = 100  # a variance that is so many times smaller than a step counts a tenth of what it should
+MOST_CHANNELS = 2**14  # with an exponent of their own: the header of every payload has them
 TRIAL_SAMPLES, TRIAL_STEPS = 512, 128  # at most
 MOST_GROWTH = 4.0  # of changes, from a trial to a whole training
 TRIAL_WORK = 2**31  # parameters times samples: fewer steps of large models, 8 at least
@@ -95,36 +103,81 @@ def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | Non
         return task
     extents = measure(task, seed, share)
     exponents = choose(extents, numbers)
-    for words in coarse(task, exponents, numbers, seed, share):
-        log.warning("task %s: %s", task.name, words)
-    return task.with_exponents({name: e for name, e in exponents.items() if e})
+    if share is None or not len(share):
+        return task.with_exponents({name: e for name, e in exponents.items() if e})
+    refined, words = by_channel(task, exponents, extents, numbers, seed, share)
+    for line in words:
+        log.warning("task %s: %s", task.name, line)
+    return task.with_exponents({name: e for name, e in refined.items() if e})
 
 
-def coarse(
-    task: Task, exponents: dict[str, int], numbers: Numbers, seed: int, share: Samples | None
-) -> list[str]:
-    """Return in words which running variances have entries far below a step, as a trial on `share` has it.
+def by_channel(
+    task: Task, exponents: dict[str, int], extents: dict[str, Extent], numbers: Numbers, seed: int, share: Samples
+) -> tuple[dict[str, Exponent], list[str]]:
+    """Return the exponents, by channel where one is too coarse for a layer's statistics; and what is lost.
 
-    The trial starts from variances of 0: what it leaves is the data's alone, and nothing of a constant's.
-    Of variances below 2^-14 nothing is said: so small are those of features that are rarely not 0, too.
+    The trials start from variances of 0: what they leave is the data's alone, and nothing of a constant's.
     """
-    steps = {name: numbers.step * 2.0**e for name, e in exponents.items() if variances.is_variance(name)}
-    if share is None or not any(step > LOST * variances.STEP for step in steps.values()):
-        return []
+    result: dict[str, Exponent] = dict(exponents)
+    step, budget, words = numbers.step, MOST_CHANNELS, list[str]()
+    names = [name for name in exponents if variances.is_variance(name) and not extents[name].is_trained]
+    if not names or numbers.largest_change < 2 * channels.PLACE:
+        return result, words
+    for name, mean, found in _statistics(task, names, seed, share):
+        place = _share(extents, exponents) / math.sqrt(found.means.shape[1])
+        place = max(2 * numbers.few, min(channels.PLACE, place))
+        chosen: dict[str, Exponent] = {name: channels.of_variances(found, exponents[name], step, place)}
+        if mean is not None:
+            chosen[mean] = channels.of_means(found, exponents[mean], step, place)
+        count = sum(len(each) for each in chosen.values() if isinstance(each, tuple))
+        if count <= budget:
+            budget -= count
+            result |= chosen
+        lost = channels.lost(found, result[name], None if mean is None else result[mean], step)
+        words += _told(name, mean, found, lost)
+    return result, words
+
+
+def _told(name: str, mean: str | None, found: Statistics, lost: tuple[int, int]) -> list[str]:
+    """Return in words what statistics of a layer the lanes do not hold."""
+    count, words = len(found.variance), []
+    if lost[0]:
+        words.append(
+            f"of {count:,} variances in {name} {lost[0]:,} are lost beside the largest, "
+            f"{found.variance.max():.3g}: scale the inputs of this layer, alike at all parties, or do not "
+            "share it"
+        )
+    if lost[1]:
+        words.append(
+            f"of {count:,} means in {mean} {lost[1]:,} are so far from 0 that a step of a lane is more than "
+            "twice the deviation from them: centre the inputs of this layer, alike at all parties, or take "
+            "wider lanes (--lane-bits 32)"
+        )
+    return words
+
+
+def _statistics(
+    task: Task, names: list[str], seed: int, share: Samples
+) -> Iterator[tuple[str, str | None, Statistics]]:
+    """Yield of each layer the names of variances and means, None where there are none, and two trials' values."""
     shape, model = layout(task), initial_model(task, seed).copy()
     for name, part in _parts(shape, model):
-        part[:] = 0.0 if name in steps else part
-    result = _try(task, model, share)
-    words = []
-    for name, part in [] if result is None else _parts(shape, result[0]):
-        count = int(((part > variances.STEP) & (part * LOST < steps[name])).sum()) if name in steps else 0
-        if count:
-            words.append(
-                f"of {len(part):,} variances in {name} {count:,} are lost beside the largest, "
-                f"{part.max():.3g}, for a tensor has one exponent: scale the inputs of this layer, alike at "
-                "all parties, or do not share it"
-            )
-    return words
+        part[:] = 0.0 if name in names else part
+    count = min(len(share), TRIAL_SAMPLES)
+    order = np.random.default_rng(0).permutation(len(share))[:count]
+    results = [_try(task, model, share.take(np.sort(half))) for half in (order[::2], order[1::2])]
+    trials = [dict(_parts(shape, result[0])) for result in results if result is not None]
+    if len(trials) < len(results):
+        return
+    layers = dict(build(task, FIXED_SEED).named_modules())
+    for name in names:
+        layer = name.rpartition(".")[0]
+        mean = f"{layer}.running_mean".lstrip(".")
+        values = np.stack([np.maximum(trial[name], 0.0) for trial in trials]).astype(np.float64)
+        has_means = mean in trials[0] and len(trials[0][mean]) == values.shape[1]
+        means = np.stack([trial[mean] for trial in trials]) if has_means else np.zeros_like(values)
+        epsilon = getattr(layers.get(layer), "eps", 0.0)
+        yield name, mean if has_means else None, Statistics(values, means, float(epsilon))
 
 
 def app_exponents(task: FlowerTask, numbers: Numbers, trained: Vector | None) -> dict[str, int]:
@@ -173,11 +226,17 @@ def choose(extents: dict[str, Extent], numbers: Numbers) -> dict[str, int]:
     trained = {name: extent for name, extent in extents.items() if extent.is_trained}
     largest = max((extent.change or 0.0 for extent in trained.values()), default=0.0)
     exponents = {name: _of_trained(extent, numbers, largest * NOISE) for name, extent in trained.items()}
-    length = math.hypot(*(extent.length * 2.0 ** -exponents[name] for name, extent in trained.items()))
     others = {name: extent for name, extent in extents.items() if not extent.is_trained}
-    share = STATISTICS * length / math.sqrt(max(1, len(others)))
+    share = _share(extents, exponents)
     exponents |= {name: _of_statistics(extent, numbers, share) for name, extent in others.items()}
     return {name: max(-MAX_EXPONENT, min(MAX_EXPONENT, exponents[name])) for name in extents}
+
+
+def _share(extents: dict[str, Extent], exponents: dict[str, int]) -> float:
+    """Return how long the change of one tensor that is not trained is to be, in the vector's units."""
+    trained = {name: extent for name, extent in extents.items() if extent.is_trained}
+    length = math.hypot(*(extent.length * 2.0 ** -exponents[name] for name, extent in trained.items()))
+    return STATISTICS * length / math.sqrt(max(1, len(extents) - len(trained)))
 
 
 def _of_trained(extent: Extent, numbers: Numbers, noise: float) -> int:
