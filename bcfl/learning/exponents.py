@@ -10,13 +10,15 @@ leaves 0:
    and may be rounding noise, such as that of a bias before a BatchNorm.
 3. What is not trained, such as BatchNorm's statistics, is no direction of training. It is made small
    in the vector, so that lengths and cosines are those of what is trained, as far as `FEW_STEPS` allow.
+
+Where that is too coarse for some channels of a norm layer, each has an exponent (`bcfl.learning.channels`).
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,7 +50,10 @@ USUAL = 0.99  # of the changes of a tensor that are not 0 are counted
 FEW_STEPS = 128  # of a lane; the square root of its range where that is less
 NOISE = 2.0**-10  # of the largest change of all trained tensors
 STATISTICS = 0.25  # of the trained tensors' length is that of all others together
-MOST_CHANNELS = 2**14  # with an exponent of their own: the header of every payload has them
+CONSTANT = 2.0**-32  # of a mean's square: a variance of no more is float32's rounding
+WHOLE_STEPS = 16  # of a trial on all its samples at once: a variance by them is no matter of the last batch
+NOTHING = 2.0**-100  # above 0, for a variance that is not is taken for a step
+MOST_CHANNELS = 2**12  # of a layer, with an exponent of their own: the header of every payload has them
 TRIAL_SAMPLES, TRIAL_STEPS = 512, 128  # at most
 MOST_GROWTH = 4.0  # of changes, from a trial to a whole training
 TRIAL_WORK = 2**31  # parameters times samples: fewer steps of large models, 8 at least
@@ -93,6 +98,15 @@ class Extent:
     is_trained: bool = True
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A layer's buffers of statistics, by name, and what two trials say of them."""
+
+    variance: str
+    mean: str | None  # None where there are none of that shape
+    statistics: Statistics
+
+
 def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | None = None) -> Task:
     """Return the task with its exponents: its own where it states them, else chosen.
 
@@ -103,81 +117,89 @@ def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | Non
         return task
     extents = measure(task, seed, share)
     exponents = choose(extents, numbers)
-    if share is None or not len(share):
-        return task.with_exponents({name: e for name, e in exponents.items() if e})
-    refined, words = by_channel(task, exponents, extents, numbers, seed, share)
-    for line in words:
-        log.warning("task %s: %s", task.name, line)
-    return task.with_exponents({name: e for name, e in refined.items() if e})
+    result: dict[str, Exponent] = dict(exponents)
+    names = [name for name in exponents if variances.is_variance(name) and not extents[name].is_trained]
+    if share is not None and names:
+        length = _share(extents, exponents)
+        for layer in _layers(task, names, seed, share):
+            result |= by_channel(layer, exponents, numbers, length)
+            for words in lost(layer, result, numbers):
+                log.warning("task %s: %s", task.name, words)
+    return task.with_exponents({name: e for name, e in result.items() if e})
 
 
 def by_channel(
-    task: Task, exponents: dict[str, int], extents: dict[str, Extent], numbers: Numbers, seed: int, share: Samples
-) -> tuple[dict[str, Exponent], list[str]]:
-    """Return the exponents, by channel where one is too coarse for a layer's statistics; and what is lost.
+    layer: Layer, exponents: dict[str, int], numbers: Numbers, length: float
+) -> dict[str, Exponent]:
+    """Return exponents of a layer's statistics, one a channel where one for all is too coarse.
 
-    The trials start from variances of 0: what they leave is the data's alone, and nothing of a constant's.
+    `length` is what the change of all variances, or all means, should be in the vector. Where a lane's range
+    is so small that changes of it take many rounds, and where the header would be long, nothing changes.
     """
-    result: dict[str, Exponent] = dict(exponents)
-    step, budget, words = numbers.step, MOST_CHANNELS, list[str]()
-    names = [name for name in exponents if variances.is_variance(name) and not extents[name].is_trained]
-    if not names or numbers.largest_change < 2 * channels.PLACE:
-        return result, words
-    for name, mean, found in _statistics(task, names, seed, share):
-        place = _share(extents, exponents) / math.sqrt(found.means.shape[1])
-        place = max(2 * numbers.few, min(channels.PLACE, place))
-        chosen: dict[str, Exponent] = {name: channels.of_variances(found, exponents[name], step, place)}
-        if mean is not None:
-            chosen[mean] = channels.of_means(found, exponents[mean], step, place)
-        count = sum(len(each) for each in chosen.values() if isinstance(each, tuple))
-        if count <= budget:
-            budget -= count
-            result |= chosen
-        lost = channels.lost(found, result[name], None if mean is None else result[mean], step)
-        words += _told(name, mean, found, lost)
-    return result, words
+    statistics, step = layer.statistics, numbers.step
+    count = len(statistics.variance)
+    if numbers.largest_change < 2 * variances.BEGIN or count > MOST_CHANNELS:
+        return {}
+    place = min(variances.BEGIN, max(2 * numbers.few, length / math.sqrt(count)))
+    name, mean = layer.variance, layer.mean
+    chosen = {name: channels.of_variances(statistics, exponents[name], step, place)}
+    if mean is not None:
+        chosen[mean] = channels.of_means(statistics, exponents[mean], step, place)
+    return chosen
 
 
-def _told(name: str, mean: str | None, found: Statistics, lost: tuple[int, int]) -> list[str]:
-    """Return in words what statistics of a layer the lanes do not hold."""
-    count, words = len(found.variance), []
+def lost(layer: Layer, exponents: Mapping[str, Exponent], numbers: Numbers) -> list[str]:
+    """Return in words which statistics of a layer are less than the steps of the lanes."""
+    statistics, count = layer.statistics, len(layer.statistics.variance)
+    mean = None if layer.mean is None else exponents[layer.mean]
+    lost = channels.lost(statistics, exponents[layer.variance], mean, numbers.step)
+    words = []
     if lost[0]:
         words.append(
-            f"of {count:,} variances in {name} {lost[0]:,} are lost beside the largest, "
-            f"{found.variance.max():.3g}: scale the inputs of this layer, alike at all parties, or do not "
-            "share it"
+            f"of {count:,} variances in {layer.variance} {lost[0]:,} are lost beside the largest, "
+            f"{statistics.variance.max():.3g}: scale the inputs of this layer, alike at all parties, or do "
+            "not share it"
         )
     if lost[1]:
         words.append(
-            f"of {count:,} means in {mean} {lost[1]:,} are so far from 0 that a step of a lane is more than "
-            "twice the deviation from them: centre the inputs of this layer, alike at all parties, or take "
+            f"of {count:,} means in {layer.mean} {lost[1]:,} are so far from 0 that the lanes do not hold "
+            "them to twice their deviation: centre the inputs of this layer, alike at all parties, or take "
             "wider lanes (--lane-bits 32)"
         )
     return words
 
 
-def _statistics(
-    task: Task, names: list[str], seed: int, share: Samples
-) -> Iterator[tuple[str, str | None, Statistics]]:
-    """Yield of each layer the names of variances and means, None where there are none, and two trials' values."""
+def _layers(task: Task, names: list[str], seed: int, share: Samples) -> Iterator[Layer]:
+    """Yield the layers whose variances have these names, as two trials have their statistics.
+
+    The trials start from variances next to 0: what they leave is the data's alone. Each has all its samples
+    in one batch: so a feature that is rarely not 0 has the variance of all samples, not of the last few.
+    """
     shape, model = layout(task), initial_model(task, seed).copy()
-    for name, part in _parts(shape, model):
-        part[:] = 0.0 if name in names else part
-    count = min(len(share), TRIAL_SAMPLES)
-    order = np.random.default_rng(0).permutation(len(share))[:count]
-    results = [_try(task, model, share.take(np.sort(half))) for half in (order[::2], order[1::2])]
+    begun: dict[str, npt.NDArray[np.floating]] = {}
+    for name, values in _parts(shape, model):
+        if name in names:
+            begun[name] = np.where((values == 1) & (task.weights is None), 0.0, values)
+            values[:] = NOTHING
+    count = min(len(share), TRIAL_SAMPLES) // 2
+    order = np.random.default_rng(0).permutation(len(share))[: 2 * count]
+    steps = None if task.steps is None else WHOLE_STEPS
+    whole = replace(task, batch_size=max(1, count), epochs=WHOLE_STEPS, steps=steps)
+    results = [_try(whole, model, share.take(np.sort(half))) for half in (order[::2], order[1::2])]
     trials = [dict(_parts(shape, result[0])) for result in results if result is not None]
     if len(trials) < len(results):
         return
-    layers = dict(build(task, FIXED_SEED).named_modules())
+    parts = dict(build(task, FIXED_SEED).named_modules())
     for name in names:
-        layer = name.rpartition(".")[0]
-        mean = f"{layer}.running_mean".lstrip(".")
-        values = np.stack([np.maximum(trial[name], 0.0) for trial in trials]).astype(np.float64)
-        has_means = mean in trials[0] and len(trials[0][mean]) == values.shape[1]
-        means = np.stack([trial[mean] for trial in trials]) if has_means else np.zeros_like(values)
-        epsilon = getattr(layers.get(layer), "eps", 0.0)
-        yield name, mean if has_means else None, Statistics(values, means, float(epsilon))
+        part = name.rpartition(".")[0]
+        mean = f"{part}.running_mean".lstrip(".")
+        squares = np.stack([trial[name] for trial in trials]).astype(np.float64)
+        has_means = mean in trials[0] and len(trials[0][mean]) == squares.shape[1]
+        means = np.stack([trial[mean] if has_means else 0 * trial[name] for trial in trials])
+        squares[squares <= np.maximum(NOTHING, means**2 * CONSTANT)] = 0.0
+        epsilon = float(getattr(parts.get(part), "eps", 0.0))
+        statistics = Statistics(squares, means, begun[name], epsilon)
+        yield Layer(name, mean if has_means else None, statistics)
 
 
 def app_exponents(task: FlowerTask, numbers: Numbers, trained: Vector | None) -> dict[str, int]:

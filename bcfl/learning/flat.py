@@ -50,9 +50,11 @@ def layout_of(
         if name not in tensors:
             known = ", ".join(tensors)[:200]
             raise ConfigError(f"there is an exponent for {name!r}, which is no tensor of the model: {known}")
-        if isinstance(exponents[name], tuple) and len(exponents[name]) != tensors[name].numel():
-            count = tensors[name].numel()
-            raise ConfigError(f"{name} has {len(exponents[name])} exponents, and {count} entries")
+        exponent, count = exponents[name], tensors[name].numel()
+        if isinstance(exponent, tuple) and not 1 < len(exponent) == count:
+            raise ConfigError(
+                f"{name} has {count} entries, and {len(exponent)} exponents: one, or one an entry"
+            )
     return Layout(
         tuple(
             TensorSpec(name, tuple(tensor.shape), exponents.get(name, 0)) for name, tensor in tensors.items()

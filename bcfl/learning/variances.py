@@ -7,8 +7,8 @@ above 0 stays, however small: lanes of 32 bits hold it, and so does every model 
 vector keeps what it has, and a device's change is to that.
 
 Where each channel has an exponent of its own (`bcfl.learning.channels`), a variance that is known takes a
-place near `BEGIN` in the vector. One that is not above 0 is taken for far less, and none begins higher: from
-the 1 of torch a lane would not come down to what the channel has.
+place not above `BEGIN` in the vector. One that is not above 0 is taken for far less, and none begins higher:
+from the 1 of torch a lane would not come down to what the channel has.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "running_var"  # as torch's norm layers call it
 STEP: Final = 2.0**-14  # of a 16-bit lane, by default
-BEGIN: Final = 0.125  # in the vector's units
+BEGIN: Final = 0.25  # in the vector's units
 LEAST: Final = 2.0**-10  # in the vector's units, where each channel has an exponent
 
 

@@ -83,7 +83,8 @@ def layout_digest(layout: Layout) -> bytes:
     """Hash a layout for the terms: keccak-256 of `[["name",[extent,...]],...]` as compact JSON.
 
     An exponent that is not 0 follows the extents of its tensor; where each entry has its own, a list of them.
-    What is agreed on beside the tensors comes next, as `["__privacy__","confidential"]`; `["__base__","<hex>"]` is last, if any.
+    What is agreed on beside the tensors comes next, as `["__privacy__","confidential"]`;
+    `["__base__","<hex>"]` is last, if any.
     """
     _check(layout)
     description: list[list[object]] = [

@@ -22,8 +22,8 @@ class ModelView(TypedDict):
     """A model in the ledger; `block_round` is the round that made it, `held` whether the store has it.
 
     `other_cids` are where it may lie too, since its leader can have named a wrong CID. `exponents` are those
-    of tensors whose values are not the vector's, but `2**exponent` times as much: one, or one an entry. `sealed`: whether its bytes
-    are, for the members.
+    of tensors whose values are not the vector's, but `2**exponent` times as much, or a tuple of one an entry.
+    `sealed`: whether its bytes are, for the members.
     """
 
     round: int
