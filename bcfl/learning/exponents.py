@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bcfl.errors import ConfigError
 from bcfl.learning import channels, variances
@@ -50,8 +53,7 @@ USUAL = 0.99  # of the changes of a tensor that are not 0 are counted
 FEW_STEPS = 128  # of a lane; the square root of its range where that is less
 NOISE = 2.0**-10  # of the largest change of all trained tensors
 STATISTICS = 0.25  # of the trained tensors' length is that of all others together
-CONSTANT = 2.0**-32  # of a mean's square: a variance of no more is float32's rounding
-WHOLE_STEPS = 16  # of a trial on all its samples at once: a variance by them is no matter of the last batch
+CONSTANT = 2.0**-36  # of a mean's square: a variance of no more is float32's rounding
 NOTHING = 2.0**-100  # above 0, for a variance that is not is taken for a step
 MOST_CHANNELS = 2**12  # of a layer, with an exponent of their own: the header of every payload has them
 TRIAL_SAMPLES, TRIAL_STEPS = 512, 128  # at most
@@ -119,7 +121,7 @@ def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | Non
     exponents = choose(extents, numbers)
     result: dict[str, Exponent] = dict(exponents)
     names = [name for name in exponents if variances.is_variance(name) and not extents[name].is_trained]
-    if share is not None and names:
+    if share is not None and len(share) > 1 and names:
         length = _share(extents, exponents)
         for layer in _layers(task, names, seed, share):
             result |= by_channel(layer, exponents, numbers, length)
@@ -172,8 +174,8 @@ def lost(layer: Layer, exponents: Mapping[str, Exponent], numbers: Numbers) -> l
 def _layers(task: Task, names: list[str], seed: int, share: Samples) -> Iterator[Layer]:
     """Yield the layers whose variances have these names, as two trials have their statistics.
 
-    The trials start from variances next to 0: what they leave is the data's alone. Each has all its samples
-    in one batch: so a feature that is rarely not 0 has the variance of all samples, not of the last few.
+    The trials start from variances next to 0: what they leave is the data's alone. A BatchNorm has the mean
+    of all batches: a feature that is rarely not 0 may have almost no variance in the last ones.
     """
     shape, model = layout(task), initial_model(task, seed).copy()
     begun: dict[str, npt.NDArray[np.floating]] = {}
@@ -181,11 +183,10 @@ def _layers(task: Task, names: list[str], seed: int, share: Samples) -> Iterator
         if name in names:
             begun[name] = np.where((values == 1) & (task.weights is None), 0.0, values)
             values[:] = NOTHING
-    count = min(len(share), TRIAL_SAMPLES) // 2
-    order = np.random.default_rng(0).permutation(len(share))[: 2 * count]
-    steps = None if task.steps is None else WHOLE_STEPS
-    whole = replace(task, batch_size=max(1, count), epochs=WHOLE_STEPS, steps=steps)
-    results = [_try(whole, model, share.take(np.sort(half))) for half in (order[::2], order[1::2])]
+    order = np.random.default_rng(0).permutation(len(share))[:TRIAL_SAMPLES]
+    steps = None if task.steps is None else math.ceil(len(order) / 2 / task.batch_size / task.accumulate)
+    trial = replace(task, build=partial(_averaging, task.build), epochs=1, steps=steps)
+    results = [_try(trial, model, share.take(np.sort(half))) for half in (order[::2], order[1::2])]
     trials = [dict(_parts(shape, result[0])) for result in results if result is not None]
     if len(trials) < len(results):
         return
@@ -252,6 +253,15 @@ def choose(extents: dict[str, Extent], numbers: Numbers) -> dict[str, int]:
     share = _share(extents, exponents)
     exponents |= {name: _of_statistics(extent, numbers, share) for name, extent in others.items()}
     return {name: max(-MAX_EXPONENT, min(MAX_EXPONENT, exponents[name])) for name in extents}
+
+
+def _averaging(build: Callable[[], nn.Module]) -> nn.Module:
+    """Return a new module whose BatchNorms take the mean of all batches, and not of the last ones."""
+    module = build()
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.momentum = None
+    return module
 
 
 def _share(extents: dict[str, Extent], exponents: dict[str, int]) -> float:
