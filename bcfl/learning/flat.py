@@ -52,9 +52,7 @@ def layout_of(
             raise ConfigError(f"there is an exponent for {name!r}, which is no tensor of the model: {known}")
         exponent, count = exponents[name], tensors[name].numel()
         if isinstance(exponent, tuple) and not 1 < len(exponent) == count:
-            raise ConfigError(
-                f"{name} has {count} entries, and {len(exponent)} exponents: one, or one an entry"
-            )
+            raise ConfigError(f"{name} has {len(exponent)} exponents: give one, or {count:,}, one an entry")
     return Layout(
         tuple(
             TensorSpec(name, tuple(tensor.shape), exponents.get(name, 0)) for name, tensor in tensors.items()
