@@ -176,6 +176,10 @@ class FlatModule:
         vector = _to_numpy(self.vector[: self.parameters])
         return vector if self._scale is None else vector / self._scale
 
+    def begin(self) -> Vector:
+        """Return a copy of the vector, (parameters,), of a module as it is built, for the first model."""
+        return variances.begin(self.read(), self.layout)
+
     def by_entry(self, gradient: Tensor) -> Vector:
         """Return a gradient by the module's values, (..., all that changes), as by the vector's entries."""
         values = _to_numpy(gradient[..., : self.parameters])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bcfl.errors import ConfigError, own_code
-from bcfl.learning import loops, marks, private, variances
+from bcfl.learning import loops, marks, private
 from bcfl.learning.accelerators import CPU, clock, isolated
 from bcfl.learning.context import FitContext
 from bcfl.learning.datasets import Samples
@@ -46,7 +46,7 @@ def initial_model(task: Task, seed: int) -> Vector:
     Where the task names a file of weights, it is theirs; raises ConfigError for one that does not fit.
     """
     if task.weights is None:
-        return variances.begin(_flat(task, seed))
+        return _flat(task, seed).begin()
     module = build(task, FIXED_SEED)
     load_weights(module, Path(task.weights), [tensor.name for tensor in layout(task).tensors])
     return FlatModule(module, task.exponents, task.shared).read()

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.protocol.types import Exponent
+from bcfl.protocol.types import Exponent, Layout
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bcfl.learning.flat import FlatModule
     from bcfl.ports import Vector
 
 NAME: Final = "running_var"  # as torch's norm layers call it
@@ -53,10 +52,10 @@ def instead_of(view: Tensor, exponent: Exponent | None) -> Tensor:
     return view.new_tensor(np.resize(instead(exponent), view.shape))
 
 
-def begin(flat: FlatModule) -> Vector:
-    """Return the vector of a module that is newly built, (parameters,)."""
-    vector, start = flat.read(), 0
-    for tensor in flat.layout.tensors:
+def begin(vector: Vector, layout: Layout) -> Vector:
+    """Lower in place the variances that a newly built module has in its vector, (parameters,); return it."""
+    start = 0
+    for tensor in layout.tensors:
         stop = start + prod(tensor.shape)
         if is_variance(tensor.name) and isinstance(tensor.exponent, tuple):
             np.minimum(vector[start:stop], BEGIN, out=vector[start:stop])
