@@ -29,6 +29,7 @@ from bcfl.learning import training as learning
 from bcfl.ports import Vector
 from bcfl.storage import DirectoryStore
 from testkit.chainless import Chainless
+from tests.explorers import run_target, serving
 
 DEVICES, MINERS, ROUNDS = 4, 2, 4
 SIZES: dict[str, Any] = {"devices": DEVICES, "miners": MINERS, "rounds": ROUNDS, "partition": "iid"}
@@ -131,7 +132,7 @@ def unlike(large: float, small: float) -> Dataset:
 
 @pytest.mark.parametrize("bits", [8, 16, 32])
 @pytest.mark.parametrize(("large", "small"), [(1.0, 1e-3), (1.0, 1e-2), (1e6, 1.0), (1e3, 1e-3)])
-def test_units_of_columns_do_not_matter(large: float, small: float, bits: int) -> None:
+def test_units_of_columns_do_not_matter(large: float, small: float, bits: Any) -> None:
     """One exponent for all variances leaves nothing of the small ones.
 
     Batches are so small that the floats come down from the 1 that they begin with, too.
@@ -207,6 +208,9 @@ def test_a_run_keeps_an_exponent_for_each_channel(tmp_path: Path) -> None:
             assert (np.abs(np.log10(variances * np.repeat([0.1, 1e5], 3))) < 1).all()
     result = CliRunner().invoke(app, ["model", "--run", str(tmp_path / "parts")])
     assert f"0.running_var {min(exponents)} to {max(exponents)}, by entry" in result.output
+    with serving(run_target(tmp_path / "parts")) as served:
+        page = served.ask("/models/2")[1].decode()
+    assert f"{min(exponents)} to {max(exponents)}" in page
 
 
 def test_values_that_do_not_fit_are_counted_and_named(tmp_path: Path) -> None:
