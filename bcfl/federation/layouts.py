@@ -14,7 +14,7 @@ from bcfl.errors import CidError, ConfigError, PayloadError, StoreError
 from bcfl.protocol.cid import DAG_PB, RAW, Cid
 from bcfl.protocol.limits import MODEL_BYTES
 from bcfl.protocol.payload import layout_digest, require_parameters
-from bcfl.protocol.types import Layout, TensorSpec, Terms
+from bcfl.protocol.types import Exponent, Layout, TensorSpec, Terms
 
 if TYPE_CHECKING:
     from bcfl.learning.kinds import AnyTask
@@ -29,8 +29,8 @@ TENSOR = re.compile(
     rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18}(?:,\d{1,18}){0,31})?)\],"data_offsets":\[\d+,\d+\]\}'
 )
 
-METADATA = re.compile(rb'\{"__metadata__":\{((?:"[A-Za-z0-9_.-]{1,256}":"[0-9a-z.,=-]{1,64}",?)*)\}')
-EXPONENT = re.compile(rb'"([A-Za-z0-9_.-]{1,256})":"(-?\d{1,2})"')
+METADATA = re.compile(rb'\{"__metadata__":\{((?:"[A-Za-z0-9_.-]{1,256}":"[0-9a-z.,=-]{1,65536}",?)*)\}')
+EXPONENT = re.compile(rb'"([A-Za-z0-9_.-]{1,256})":"(-?\d{1,2}(?:,-?\d{1,2})*)"')
 AGREEMENT = re.compile(rb'"__(models|noise|privacy)__":"([0-9a-z.,=-]{1,64})"')
 BASE_HASH = re.compile(rb'"__base__":"([0-9a-f]{64})"')
 
@@ -44,7 +44,7 @@ def layout_in(data: bytes, terms: Terms) -> Layout:
     header = data[LENGTH_BYTES : LENGTH_BYTES + length]
     entries = METADATA.match(header)
     metadata = b"" if entries is None else entries[1]
-    exponents = {name: int(text) for name, text in EXPONENT.findall(metadata)}
+    exponents = {name: _exponent(text) for name, text in EXPONENT.findall(metadata)}
     base = BASE_HASH.search(metadata)
     layout = Layout(
         tuple(_tensor(name, shape, exponents) for name, shape in TENSOR.findall(header)),
@@ -102,6 +102,11 @@ def _shapes(layout: Layout) -> list[tuple[str, tuple[int, ...]]]:
     return [(tensor.name, tensor.shape) for tensor in layout.tensors]
 
 
-def _tensor(name: bytes, shape: bytes, exponents: dict[bytes, int]) -> TensorSpec:
+def _exponent(text: bytes) -> Exponent:
+    first, *others = map(int, text.split(b","))
+    return (first, *others) if others else first
+
+
+def _tensor(name: bytes, shape: bytes, exponents: dict[bytes, Exponent]) -> TensorSpec:
     extents = tuple(int(extent) for extent in shape.split(b",") if extent)
     return TensorSpec(name.decode("ascii"), extents, exponents.get(name, 0))

@@ -10,27 +10,40 @@ leaves 0:
    and may be rounding noise, such as that of a bias before a BatchNorm.
 3. What is not trained, such as BatchNorm's statistics, is no direction of training. It is made small
    in the vector, so that lengths and cosines are those of what is trained, as far as `FEW_STEPS` allow.
+
+Where that is too coarse for some channels of a norm layer, each has an exponent (`bcfl.learning.channels`).
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bcfl.errors import ConfigError
-from bcfl.learning import variances
+from bcfl.learning import channels, variances
+from bcfl.learning.channels import Statistics
 from bcfl.learning.datasets import Samples
 from bcfl.learning.flower.task import FlowerTask
 from bcfl.learning.tasks import Task
-from bcfl.learning.training import TorchLearner, initial_model, layout, trained_tensors
+from bcfl.learning.training import (
+    FIXED_SEED,
+    TorchLearner,
+    build,
+    initial_model,
+    layout,
+    trained_tensors,
+)
 from bcfl.ports import Vector
 from bcfl.protocol.limits import MAX_EXPONENT, MODEL_BITS
-from bcfl.protocol.types import Layout
+from bcfl.protocol.types import Exponent, Layout
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +53,9 @@ USUAL = 0.99  # of the changes of a tensor that are not 0 are counted
 FEW_STEPS = 128  # of a lane; the square root of its range where that is less
 NOISE = 2.0**-10  # of the largest change of all trained tensors
 STATISTICS = 0.25  # of the trained tensors' length is that of all others together
-LOST = 100  # a variance that is so many times smaller than a step counts a tenth of what it should
+CONSTANT = 2.0**-36  # of a mean's square: a variance of no more is float32's rounding
+NOTHING = 2.0**-100  # above 0, for a variance that is not is taken for a step
+MOST_CHANNELS = 2**12  # of a layer, with an exponent of their own: the header of every payload has them
 TRIAL_SAMPLES, TRIAL_STEPS = 512, 128  # at most
 MOST_GROWTH = 4.0  # of changes, from a trial to a whole training
 TRIAL_WORK = 2**31  # parameters times samples: fewer steps of large models, 8 at least
@@ -85,6 +100,15 @@ class Extent:
     is_trained: bool = True
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A layer's buffers of statistics, by name, and what two trials say of them."""
+
+    variance: str
+    mean: str | None  # None where there are none of that shape
+    statistics: Statistics
+
+
 def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | None = None) -> Task:
     """Return the task with its exponents: its own where it states them, else chosen.
 
@@ -95,36 +119,88 @@ def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | Non
         return task
     extents = measure(task, seed, share)
     exponents = choose(extents, numbers)
-    for words in coarse(task, exponents, numbers, seed, share):
-        log.warning("task %s: %s", task.name, words)
-    return task.with_exponents({name: e for name, e in exponents.items() if e})
+    result: dict[str, Exponent] = dict(exponents)
+    names = [name for name in exponents if variances.is_variance(name) and not extents[name].is_trained]
+    if share is not None and len(share) > 1 and names:
+        length = _share(extents, exponents)
+        for layer in _layers(task, names, seed, share):
+            result |= by_channel(layer, exponents, numbers, length)
+            for words in lost(layer, result, numbers):
+                log.warning("task %s: %s", task.name, words)
+    return task.with_exponents({name: e for name, e in result.items() if e})
 
 
-def coarse(
-    task: Task, exponents: dict[str, int], numbers: Numbers, seed: int, share: Samples | None
-) -> list[str]:
-    """Return in words which running variances have entries far below a step, as a trial on `share` has it.
+def by_channel(
+    layer: Layer, exponents: dict[str, int], numbers: Numbers, length: float
+) -> dict[str, Exponent]:
+    """Return exponents of a layer's statistics, one a channel where one for all is too coarse.
 
-    The trial starts from variances of 0: what it leaves is the data's alone, and nothing of a constant's.
-    Of variances below 2^-14 nothing is said: so small are those of features that are rarely not 0, too.
+    `length` is what the change of all variances, or all means, should be in the vector. Where a lane's range
+    is so small that changes of it take many rounds, and where the header would be long, nothing changes.
     """
-    steps = {name: numbers.step * 2.0**e for name, e in exponents.items() if variances.is_variance(name)}
-    if share is None or not any(step > LOST * variances.STEP for step in steps.values()):
-        return []
-    shape, model = layout(task), initial_model(task, seed).copy()
-    for name, part in _parts(shape, model):
-        part[:] = 0.0 if name in steps else part
-    result = _try(task, model, share)
+    statistics, step = layer.statistics, numbers.step
+    count = len(statistics.variance)
+    if numbers.largest_change < 2 * variances.BEGIN or count > MOST_CHANNELS:
+        return {}
+    place = min(variances.BEGIN, max(2 * numbers.few, length / math.sqrt(count)))
+    name, mean = layer.variance, layer.mean
+    chosen = {name: channels.of_variances(statistics, exponents[name], step, place)}
+    if mean is not None:
+        chosen[mean] = channels.of_means(statistics, exponents[mean], step, place)
+    return chosen
+
+
+def lost(layer: Layer, exponents: Mapping[str, Exponent], numbers: Numbers) -> list[str]:
+    """Return in words which statistics of a layer are less than the steps of the lanes."""
+    statistics, count = layer.statistics, len(layer.statistics.variance)
+    mean = None if layer.mean is None else exponents[layer.mean]
+    lost = channels.lost(statistics, exponents[layer.variance], mean, numbers.step)
     words = []
-    for name, part in [] if result is None else _parts(shape, result[0]):
-        count = int(((part > variances.STEP) & (part * LOST < steps[name])).sum()) if name in steps else 0
-        if count:
-            words.append(
-                f"of {len(part):,} variances in {name} {count:,} are lost beside the largest, "
-                f"{part.max():.3g}, for a tensor has one exponent: scale the inputs of this layer, alike at "
-                "all parties, or do not share it"
-            )
+    if lost[0]:
+        words.append(
+            f"of {count:,} variances in {layer.variance} {lost[0]:,} are lost beside the largest, "
+            f"{statistics.variance.max():.3g}: scale the inputs of this layer, alike at all parties, or do "
+            "not share it"
+        )
+    if lost[1]:
+        words.append(
+            f"of {count:,} means in {layer.mean} {lost[1]:,} are so far from 0 that the lanes do not hold "
+            "them to twice their deviation: centre the inputs of this layer, alike at all parties, or take "
+            "wider lanes (--lane-bits 32)"
+        )
     return words
+
+
+def _layers(task: Task, names: list[str], seed: int, share: Samples) -> Iterator[Layer]:
+    """Yield the layers whose variances have these names, as two trials have their statistics.
+
+    The trials start from variances next to 0: what they leave is the data's alone. A BatchNorm has the mean
+    of all batches: a feature that is rarely not 0 may have almost no variance in the last ones.
+    """
+    shape, model = layout(task), initial_model(task, seed).copy()
+    begun: dict[str, npt.NDArray[np.floating]] = {}
+    for name, values in _parts(shape, model):
+        if name in names:
+            begun[name] = np.where((values == 1) & (task.weights is None), 0.0, values)
+            values[:] = NOTHING
+    order = np.random.default_rng(0).permutation(len(share))[:TRIAL_SAMPLES]
+    steps = None if task.steps is None else math.ceil(len(order) / 2 / task.batch_size / task.accumulate)
+    trial = replace(task, build=partial(_averaging, task.build), epochs=1, steps=steps)
+    results = [_try(trial, model, share.take(np.sort(half))) for half in (order[::2], order[1::2])]
+    trials = [dict(_parts(shape, result[0])) for result in results if result is not None]
+    if len(trials) < len(results):
+        return
+    parts = dict(build(task, FIXED_SEED).named_modules())
+    for name in names:
+        part = name.rpartition(".")[0]
+        mean = f"{part}.running_mean".lstrip(".")
+        squares = np.stack([trial[name] for trial in trials]).astype(np.float64)
+        has_means = mean in trials[0] and len(trials[0][mean]) == squares.shape[1]
+        means = np.stack([trial[mean] if has_means else 0 * trial[name] for trial in trials])
+        squares[squares <= np.maximum(NOTHING, means**2 * CONSTANT)] = 0.0
+        epsilon = float(getattr(parts.get(part), "eps", 0.0))
+        statistics = Statistics(squares, means, begun[name], epsilon)
+        yield Layer(name, mean if has_means else None, statistics)
 
 
 def app_exponents(task: FlowerTask, numbers: Numbers, trained: Vector | None) -> dict[str, int]:
@@ -173,11 +249,26 @@ def choose(extents: dict[str, Extent], numbers: Numbers) -> dict[str, int]:
     trained = {name: extent for name, extent in extents.items() if extent.is_trained}
     largest = max((extent.change or 0.0 for extent in trained.values()), default=0.0)
     exponents = {name: _of_trained(extent, numbers, largest * NOISE) for name, extent in trained.items()}
-    length = math.hypot(*(extent.length * 2.0 ** -exponents[name] for name, extent in trained.items()))
     others = {name: extent for name, extent in extents.items() if not extent.is_trained}
-    share = STATISTICS * length / math.sqrt(max(1, len(others)))
+    share = _share(extents, exponents)
     exponents |= {name: _of_statistics(extent, numbers, share) for name, extent in others.items()}
     return {name: max(-MAX_EXPONENT, min(MAX_EXPONENT, exponents[name])) for name in extents}
+
+
+def _averaging(build: Callable[[], nn.Module]) -> nn.Module:
+    """Return a new module whose BatchNorms take the mean of all batches, and not of the last ones."""
+    module = build()
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.momentum = None
+    return module
+
+
+def _share(extents: dict[str, Extent], exponents: dict[str, int]) -> float:
+    """Return how long the change of one tensor that is not trained is to be, in the vector's units."""
+    trained = {name: extent for name, extent in extents.items() if extent.is_trained}
+    length = math.hypot(*(extent.length * 2.0 ** -exponents[name] for name, extent in trained.items()))
+    return STATISTICS * length / math.sqrt(max(1, len(extents) - len(trained)))
 
 
 def _of_trained(extent: Extent, numbers: Numbers, noise: float) -> int:

@@ -32,13 +32,13 @@ from bcfl.errors import ConfigError
 from bcfl.learning import variances
 from bcfl.learning.snapshot import Snapshot
 from bcfl.ports import Vector
-from bcfl.protocol.types import Layout, TensorSpec
+from bcfl.protocol.types import Exponent, Layout, TensorSpec
 
 Filter = Callable[[str, Tensor], bool]  # whether a federation shares a tensor
 
 
 def layout_of(
-    module: nn.Module, exponents: Mapping[str, int] | None = None, shared: Filter | None = None
+    module: nn.Module, exponents: Mapping[str, Exponent] | None = None, shared: Filter | None = None
 ) -> Layout:
     """Return names, shapes and exponents of the tensors that make up `module`'s vector, in its order.
 
@@ -50,6 +50,9 @@ def layout_of(
         if name not in tensors:
             known = ", ".join(tensors)[:200]
             raise ConfigError(f"there is an exponent for {name!r}, which is no tensor of the model: {known}")
+        exponent, count = exponents[name], tensors[name].numel()
+        if isinstance(exponent, tuple) and not 1 < len(exponent) == count:
+            raise ConfigError(f"{name} has {len(exponent)} exponents: give one, or {count:,}, one an entry")
     return Layout(
         tuple(
             TensorSpec(name, tuple(tensor.shape), exponents.get(name, 0)) for name, tensor in tensors.items()
@@ -67,7 +70,8 @@ def scale_of(layout: Layout) -> Vector | None:
     """Return `2**exponent` for each entry of the vector, (parameters,); None where all are 1."""
     if not layout.exponents:
         return None
-    parts = [np.full(prod(tensor.shape), 2.0**tensor.exponent, np.float32) for tensor in layout.tensors]
+    one = np.float32(1)
+    parts = [np.full(prod(item.shape), np.ldexp(one, item.exponent)) for item in layout.tensors]
     return np.concatenate(parts)
 
 
@@ -81,7 +85,7 @@ class FlatModule:
     def __init__(
         self,
         module: nn.Module,
-        exponents: Mapping[str, int] | None = None,
+        exponents: Mapping[str, Exponent] | None = None,
         shared: Filter | None = None,
         device: str = "cpu",
     ) -> None:
@@ -105,7 +109,7 @@ class FlatModule:
         exponents = {tensor.name: tensor.exponent for tensor in self.layout.tensors}
         weights = {id(tensor) for tensor in self.module.parameters()}
         self._variances = [
-            (self._views[name][0], variances.instead(exponents.get(name)))
+            (view := self._views[name][0], variances.instead_of(view, exponents.get(name)))
             for name, tensor in tensors.items()
             if variances.is_variance(name) and id(tensor) not in weights
         ]
@@ -143,7 +147,7 @@ class FlatModule:
     def _raise_variances(self) -> None:
         """Raise each running variance that is not above 0."""
         for view, instead in self._variances:
-            view.masked_fill_(view <= 0, instead)
+            view.copy_(torch.where(view <= 0, instead, view))
 
     def hold(self) -> None:
         """Have each forward pass begin with what is shared as it is now, until the next `load`.
@@ -170,6 +174,10 @@ class FlatModule:
         self.collect()
         vector = _to_numpy(self.vector[: self.parameters])
         return vector if self._scale is None else vector / self._scale
+
+    def begin(self) -> Vector:
+        """Return a copy of the vector, (parameters,), of a module as it is built, for the first model."""
+        return variances.begin(self.read(), self.layout)
 
     def by_entry(self, gradient: Tensor, *, in_place: bool = False) -> Vector:
         """Return a gradient by the module's values, (..., all that changes), as by the vector's entries."""

@@ -16,6 +16,7 @@ from bcfl.learning.datasets import Dataset, breast_cancer, digits, fashion_mnist
 from bcfl.learning.metrics import CLASSES, Metric, chosen
 from bcfl.learning.own_modules import import_own
 from bcfl.protocol.limits import MAX_EXPONENT
+from bcfl.protocol.types import Exponent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,7 +71,7 @@ class Task:
     precision: str = "fp32"  # or bf16: what torch's autocast computes in; weights stay float32
     fit: Callable[[nn.Module, TensorDataset, FitContext], object] | None = None
     shared: Callable[[str, Tensor], bool] | None = None  # whether the federation learns a tensor; None: all
-    exponents: Mapping[str, int] | None = field(default=None, hash=False)  # by tensor; None: genesis chooses
+    exponents: Mapping[str, Exponent] | None = field(default=None, hash=False)  # None: genesis chooses
     weights: Path | str | None = None  # a safetensors file of a state_dict that the federation starts from
     agreement: tuple[
         tuple[str, str], ...
@@ -100,7 +101,8 @@ class Task:
             raise ConfigError(f"task {self.name}: a schedule needs an optimizer: give both")
         _ = self.chosen_metrics
         for name, exponent in (self.exponents or {}).items():
-            if type(exponent) is not int or abs(exponent) > MAX_EXPONENT:
+            every = exponent if isinstance(exponent, tuple) else (exponent,)
+            if any(type(each) is not int or abs(each) > MAX_EXPONENT for each in every):
                 wish = f"a whole number from -{MAX_EXPONENT} to {MAX_EXPONENT}, not {exponent!r}"
                 raise ConfigError(f"task {self.name}: the exponent of {name} must be {wish}")
 
@@ -150,7 +152,7 @@ class Task:
             changes["build"] = _builder(model, self.shape, self.classes)
         return replace(self, **changes)
 
-    def with_exponents(self, exponents: Mapping[str, int]) -> Task:
+    def with_exponents(self, exponents: Mapping[str, Exponent]) -> Task:
         """Return this task with the exponents of a federation's layout, by tensor."""
         return replace(self, exponents=dict(exponents))
 

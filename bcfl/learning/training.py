@@ -46,7 +46,7 @@ def initial_model(task: Task, seed: int) -> Vector:
     Where the task names a file of weights, it is theirs; raises ConfigError for one that does not fit.
     """
     if task.weights is None:
-        return _flat(task, seed).read()
+        return _flat(task, seed).begin()
     module = build(task, FIXED_SEED)
     load_weights(module, Path(task.weights), [tensor.name for tensor in layout(task).tensors])
     return FlatModule(module, task.exponents, task.shared).read()

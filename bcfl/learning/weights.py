@@ -80,7 +80,7 @@ def require_kept(layout: Layout, values: Vector, kept: Vector) -> None:
     for tensor in layout.tensors:
         span = slice(start, start + prod(tensor.shape))
         start, before, after = span.stop, values[span], kept[span]
-        large = np.abs(before).max(initial=0.0) * 2.0**tensor.exponent
+        large = np.abs(before * np.ldexp(1.0, tensor.exponent)).max(initial=0.0)
         spoilt = int(np.count_nonzero(np.abs(before - after) > np.abs(before) / 2 + STEP))
         lost = int(np.count_nonzero((before != 0) & (after == 0)))
         place, advice = f"{before.size} values of {tensor.name}", "state `exponents` in the task"

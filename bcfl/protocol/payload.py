@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from bcfl.errors import ConfigError, PayloadError
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.limits import MAX_EXPONENT
-from bcfl.protocol.types import Layout, Terms
+from bcfl.protocol.types import Exponent, Layout, TensorSpec, Terms
 
 if TYPE_CHECKING:
     from bcfl.protocol.fixedpoint import Lanes
@@ -82,8 +82,9 @@ def size(layout: Layout, lane_bits: int) -> int:
 def layout_digest(layout: Layout) -> bytes:
     """Hash a layout for the terms: keccak-256 of `[["name",[extent,...]],...]` as compact JSON.
 
-    An exponent that is not 0 follows the extents of its tensor. What is agreed on beside the tensors comes
-    next, as `["__privacy__","confidential"]`; `["__base__","<hex>"]` is last, if any.
+    An exponent that is not 0 follows the extents of its tensor; where each entry has its own, a list of them.
+    What is agreed on beside the tensors comes next, as `["__privacy__","confidential"]`;
+    `["__base__","<hex>"]` is last, if any.
     """
     _check(layout)
     description: list[list[object]] = [
@@ -116,7 +117,7 @@ def _header(layout: Layout, lane_bits: int) -> bytes:
     lane_bytes = lane_bits // 8
     entries: dict[str, dict[str, object]] = {}
     if layout.exponents or _others(layout):
-        entries[_RESERVED] = {name: str(exponent) for name, exponent in layout.exponents.items()}
+        entries[_RESERVED] = {name: _text(exponent) for name, exponent in layout.exponents.items()}
         entries[_RESERVED] |= _others(layout)
     offset = 0
     for tensor in layout.tensors:
@@ -132,10 +133,24 @@ def _header(layout: Layout, lane_bits: int) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
+def _text(exponent: Exponent) -> str:
+    return ",".join(map(str, exponent)) if isinstance(exponent, tuple) else str(exponent)
+
+
 def _others(layout: Layout) -> dict[str, str]:
     """Return what a layout says beside its tensors, by the key of its entry, in their order."""
     others = {f"__{name}__": value for name, value in layout.agreement}
     return others | ({BASE: layout.base.hex()} if layout.base else {})
+
+
+def _check_exponent(tensor: TensorSpec) -> None:
+    exponents = tensor.exponent if isinstance(tensor.exponent, tuple) else (tensor.exponent,)
+    wrong = [exponent for exponent in exponents if abs(exponent) > MAX_EXPONENT]
+    if wrong:
+        wish = f"from -{MAX_EXPONENT} to {MAX_EXPONENT}, not {wrong[0]}"
+        raise PayloadError(f"the exponent of tensor {tensor.name} must be {wish}")
+    if isinstance(tensor.exponent, tuple) and not 1 < len(exponents) == prod(tensor.shape):
+        raise PayloadError(f"tensor {tensor.name} of shape {tensor.shape} has {len(exponents)} exponents")
 
 
 def _check(layout: Layout) -> None:
@@ -148,9 +163,7 @@ def _check(layout: Layout) -> None:
             raise PayloadError(f"not a tensor name (letters, digits, '_', '.', '-'): {tensor.name[:80]!r}")
         if any(extent < 0 for extent in tensor.shape):
             raise PayloadError(f"tensor {tensor.name} has a negative extent")
-        if abs(tensor.exponent) > MAX_EXPONENT:
-            wish = f"from -{MAX_EXPONENT} to {MAX_EXPONENT}, not {tensor.exponent}"
-            raise PayloadError(f"the exponent of tensor {tensor.name} must be {wish}")
+        _check_exponent(tensor)
     agreed = [name for name, _ in layout.agreement]
     if agreed != sorted(set(agreed)) or not set(agreed) <= set(AGREED):
         raise PayloadError(

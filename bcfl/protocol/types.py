@@ -9,6 +9,7 @@ from functools import cached_property
 from bcfl.protocol.limits import TOP_LEVEL, USUAL_LEVEL
 
 ZERO_DIGEST = bytes(32)
+Exponent = int | tuple[int, ...]  # of a tensor: one, or one for each of its entries
 
 
 class Phase(IntEnum):
@@ -132,7 +133,7 @@ class TensorSpec:
 
     name: str
     shape: tuple[int, ...]
-    exponent: int = 0
+    exponent: Exponent = 0
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ class Layout:
         return total
 
     @property
-    def exponents(self) -> dict[str, int]:
-        """Return the exponents that are not 0, by tensor."""
+    def exponents(self) -> dict[str, Exponent]:
+        """Return the exponents that are not 0, by tensor; for each entry of it where those differ."""
         return {tensor.name: tensor.exponent for tensor in self.tensors if tensor.exponent}
 
 

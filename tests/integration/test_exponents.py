@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from bcfl.cli.app import app
 from bcfl.config import Config
 from bcfl.errors import ConfigError, StoreError
 from bcfl.federation import genesis, simulation
@@ -27,6 +29,7 @@ from bcfl.learning import training as learning
 from bcfl.ports import Vector
 from bcfl.storage import DirectoryStore
 from testkit.chainless import Chainless
+from tests.explorers import run_target, serving
 
 DEVICES, MINERS, ROUNDS = 4, 2, 4
 SIZES: dict[str, Any] = {"devices": DEVICES, "miners": MINERS, "rounds": ROUNDS, "partition": "iid"}
@@ -83,6 +86,7 @@ TASKS = {
     "prices": replace(task_of("prices", prices, lambda: nn.Linear(6, 1), 0.005), loss=squared),
 }
 raw = TASKS["raw"]  # as a run names it
+columns = task_of("columns", lambda _: unlike(1.0, 1e-3), normed, 0.1)
 unfit = replace(raw, exponents={})
 
 
@@ -117,6 +121,33 @@ def test_units_do_not_matter(name: str) -> None:
         assert value == pytest.approx(floats.metrics[metric], abs=0.01)
     assert ours.loss == pytest.approx(floats.loss, rel=0.01)
     assert floats.loss < judge.evaluate(learning.initial_model(TASKS[name], config.seed)).loss / 2
+
+
+def unlike(large: float, small: float) -> Dataset:
+    """Return clouds of which half the columns are in one unit, and half in another."""
+    units = np.repeat(np.array([large, small], np.float32), 3)
+    data = clouds(1.0)
+    return Dataset(*(Samples(part.features * units, part.labels) for part in (data.train, data.test)))
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize(("large", "small"), [(1.0, 1e-3), (1.0, 1e-2), (1e6, 1.0), (1e3, 1e-3)])
+def test_units_of_columns_do_not_matter(large: float, small: float, bits: Any) -> None:
+    """One exponent for all variances leaves nothing of the small ones.
+
+    Batches are so small that the floats come down from the 1 that they begin with, too.
+    """
+    config = Config(**SIZES, check_quality=False, lane_bits=bits)
+    plain = replace(task_of("unlike", lambda _: unlike(large, small), normed, 0.05), batch_size=4)
+    shares = shares_of(plain, config)
+    task = genesis.set_exponents(config, plain, shares.devices[0])
+    federation = Chainless.create(config, (task, shares))
+    for _ in range(ROUNDS):
+        assert len(federation.play_round().accepted) == DEVICES
+    ours = federation.judge.evaluate(federation.archive.values(federation.history.head))
+    floats = learning.judge(plain, shares).evaluate(in_floats(plain, shares, config))
+    assert ours.metrics["accuracy"] == pytest.approx(floats.metrics["accuracy"], abs=0.01)
+    assert ours.loss == pytest.approx(floats.loss, rel=0.05)
 
 
 def test_a_federation_in_other_units_is_the_same_bit_by_bit() -> None:
@@ -156,6 +187,30 @@ def test_a_run_keeps_the_exponents_that_it_began_with(
         for task in (None, query.task()):
             tensors = load(to_safetensors(layout, lanes, query.terms.scale_bits, {}, task))
             assert 3000 < tensors["0.running_mean"].mean() < 5000
+
+
+def test_a_run_keeps_an_exponent_for_each_channel(tmp_path: Path) -> None:
+    whole = simulation.run(config_of(tmp_path / "whole", 2, "columns"))
+    assert [len(item.accepted) for item in whole.rounds] == [DEVICES, DEVICES]
+    simulation.run(config_of(tmp_path / "parts", 1, "columns"))
+    with Run.open(tmp_path / "parts") as run:
+        run.set_rounds(2)
+    resumed = simulation.resume(tmp_path / "parts")
+    assert [item.global_root for item in resumed.rounds] == [item.global_root for item in whole.rounds]
+    with open_run(tmp_path / "parts") as query:
+        assert audit(source_of(query.contract, query.store)).passed
+        exponents = query.model_view()["exponents"]["0.running_var"]
+        assert isinstance(exponents, tuple)
+        assert max(exponents[3:]) < 0 < min(exponents[:3])
+        layout, lanes = query.read_model(query.history.head)
+        for task in (None, query.task()):
+            variances = load(to_safetensors(layout, lanes, query.terms.scale_bits, {}, task))["0.running_var"]
+            assert (np.abs(np.log10(variances * np.repeat([0.1, 1e5], 3))) < 1).all()
+    result = CliRunner().invoke(app, ["model", "--run", str(tmp_path / "parts")])
+    assert f"0.running_var {min(exponents)} to {max(exponents)}, by entry" in result.output
+    with serving(run_target(tmp_path / "parts")) as served:
+        page = served.ask("/models/2")[1].decode()
+    assert f"{min(exponents)} to {max(exponents)}" in page
 
 
 def test_values_that_do_not_fit_are_counted_and_named(tmp_path: Path) -> None:

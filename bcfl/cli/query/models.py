@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bcfl.federation.query import Query
     from bcfl.federation.views.model import ModelView
     from bcfl.learning.kinds import AnyTask
+    from bcfl.protocol.types import Exponent
 
 FORMATS: Final = ("safetensors", "peft")
 
@@ -135,9 +137,15 @@ def _print_model(view: ModelView) -> None:
             ("leader", view["leader"]),
             ("reward", ether(view["reward"])),
             ("parameters", view["parameters"]),
-            ("exponents", ", ".join(f"{name} {e}" for name, e in view["exponents"].items()) or None),
+            ("exponents", ", ".join(starmap(_exponent, view["exponents"].items())) or None),
             ("size", plural(view["bytes"], "byte") if view["bytes"] else None),
             ("in the store", view["held"]),
             *([("sealed", "for the members of this federation")] if view["sealed"] else []),
         ]
     )
+
+
+def _exponent(name: str, exponent: Exponent) -> str:
+    if isinstance(exponent, tuple):
+        return f"{name} {min(exponent)} to {max(exponent)}, by entry"
+    return f"{name} {exponent}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from bcfl.errors import ConfigError
 from bcfl.protocol.rewards import block_hash
-from bcfl.protocol.types import Block, Layout
+from bcfl.protocol.types import Block, Exponent, Layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,8 +22,8 @@ class ModelView(TypedDict):
     """A model in the ledger; `block_round` is the round that made it, `held` whether the store has it.
 
     `other_cids` are where it may lie too, since its leader can have named a wrong CID. `exponents` are those
-    of tensors whose values are not the vector's, but `2**exponent` times as much. `sealed`: whether its bytes
-    are, for the members.
+    of tensors whose values are not the vector's, but `2**exponent` times as much, or a tuple of one an entry.
+    `sealed`: whether its bytes are, for the members.
     """
 
     round: int
@@ -36,7 +36,7 @@ class ModelView(TypedDict):
     leader: str | None
     reward: int
     parameters: int
-    exponents: dict[str, int]
+    exponents: dict[str, Exponent]
     bytes: int | None
     held: bool
     sealed: bool
@@ -86,10 +86,10 @@ def to_safetensors(
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
-        part = (values[start:end] * np.float32(2.0**tensor.exponent)).reshape(tensor.shape)
+        part = values[start:end] * np.ldexp(np.float32(1), tensor.exponent)
         if variances.is_variance(tensor.name):
-            part = np.where(part > 0, part, np.float32(variances.instead(tensor.exponent)))
-        tensors[tensor.name] = part
+            part = np.where(part > 0, part, variances.instead(tensor.exponent))
+        tensors[tensor.name] = part.astype(np.float32).reshape(tensor.shape)
         start = end
     return save(tensors, metadata)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from bcfl.errors import DataError
 from bcfl.ports import Vector
-from bcfl.protocol.types import Layout, TensorSpec
+from bcfl.protocol.types import Exponent, Layout, TensorSpec
 
 NAME_LENGTH = 256
 STATISTICS = re.compile(r"(^|[._])(running_mean|running_var|moving_mean|moving_variance)$")
@@ -53,7 +53,7 @@ class Arrays:
         """Return the names, in the layout, of what is not known to be a statistic."""
         return frozenset(self._names[name] for name in self._shared if not STATISTICS.search(name))
 
-    def layout(self, exponents: Mapping[str, int]) -> Layout:
+    def layout(self, exponents: Mapping[str, Exponent]) -> Layout:
         """Return names, shapes and exponents; the base is the hash of all that is not shared."""
         tensors = tuple(
             TensorSpec(self._names[name], array.shape, exponents.get(self._names[name], 0))

@@ -18,7 +18,7 @@ from bcfl.errors import ConfigError, own_code
 from bcfl.learning.flower import calls
 from bcfl.learning.flower.nodes import UserConfig
 from bcfl.ports import Vector
-from bcfl.protocol.types import Layout
+from bcfl.protocol.types import Exponent, Layout
 from bcfl.toml import read_toml
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class FlowerTask:
     node_config: UserConfig
     seconds: float  # that a call of the app may take
     seed: int
-    exponents: Mapping[str, int] | None = None  # by array; None: genesis chooses
+    exponents: Mapping[str, Exponent] | None = None  # by array; None: genesis chooses
     agreement: tuple[tuple[str, str], ...] = ()  # what a federation agrees on beside the app
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -68,7 +68,7 @@ class FlowerTask:
         """Remember that the app has trained in this process."""
         self._cache["warm"] = True
 
-    def with_exponents(self, exponents: Mapping[str, int]) -> FlowerTask:
+    def with_exponents(self, exponents: Mapping[str, Exponent]) -> FlowerTask:
         """Return this task with the exponents of a federation's layout, by array."""
         return replace(self, exponents=dict(exponents))
 

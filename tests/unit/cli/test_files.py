@@ -82,6 +82,19 @@ def test_the_exponents_of_a_payload() -> None:
             layout_in(data.replace(b'"-7"', wrong), terms_of(layout))
 
 
+def test_the_exponents_of_the_entries_of_a_tensor() -> None:
+    first, *others = LAYOUT.tensors
+    exponents = tuple(range(-6, 6))
+    layout = Layout((replace(first, exponent=exponents), *others))
+    data = encode(layout, np.arange(16, dtype=np.int32))
+    assert layout_in(data, terms_of(layout)) == layout
+    tensors = load(to_safetensors(layout, np.arange(16, dtype=np.int32), 0, {}))
+    assert np.array_equal(tensors[first.name].ravel(), np.arange(12) * np.exp2(exponents))
+    for wrong in (b'"-6,-5,', b'"-6,,-5,', b'"-6,-5;'):
+        with pytest.raises(PayloadError):
+            layout_in(data.replace(b'"-6,-5,-4,', wrong), terms_of(layout))
+
+
 def test_an_export_has_the_values_and_not_the_vector() -> None:
     specs = [replace(tensor, exponent=e) for tensor, e in zip(LAYOUT.tensors, (3, 0, -2), strict=True)]
     tensors = load(to_safetensors(Layout(tuple(specs)), np.arange(16, dtype=np.int32), 2, {}))

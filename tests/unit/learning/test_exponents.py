@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.federation.genesis import set_up_data
-from bcfl.learning import Dataset, Samples, Task
+from bcfl.learning import Dataset, Samples, Task, exponents
 from bcfl.learning.exponents import (
     CHANGE_ROOM,
     FEW_STEPS,
@@ -32,9 +35,13 @@ from bcfl.learning.exponents import (
 from bcfl.learning.flat import FlatModule
 from bcfl.learning.tasks import cross_entropy
 from bcfl.learning.training import TorchLearner, initial_model, layout, state_of
-from bcfl.protocol.fixedpoint import encode, encode_update
+from bcfl.learning.variances import BEGIN
+from bcfl.learning.weights import require_kept
+from bcfl.protocol.fixedpoint import decode, encode, encode_update
 
 NUMBERS = Numbers(lane_bits=16, scale_bits=24, shift=10)
+LANES = {8: Numbers(8, 24, 16), 16: NUMBERS, 32: Numbers(32, 24, 0)}
+EPSILON = 1e-5
 
 
 def samples_of(scale: float = 1.0, count: int = 60) -> Samples:
@@ -53,6 +60,19 @@ def plain() -> nn.Module:
 
 def normed() -> nn.Module:
     return nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+
+def normed_task(share: Samples, build: Callable[[], nn.Module] | None = None) -> Task:
+    """Return a task on these samples, that normalises them first."""
+
+    def two() -> nn.Module:
+        return nn.Sequential(nn.BatchNorm1d(4, eps=EPSILON), nn.Linear(4, 2))
+
+    return Task("t", "", lambda _: Dataset(share, share), build or two, learning_rate=0.05)
+
+
+def with_signs(features: npt.NDArray[np.float64]) -> Samples:
+    return Samples(features.astype(np.float32), (features[:, 0] > features[:, 0].mean()).astype(np.int64))
 
 
 def task_of(build: object = plain, scale: float = 1.0, rate: float = 0.125, **options: object) -> Task:
@@ -200,32 +220,94 @@ def test_wrong_exponents_are_refused_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("largest", "small", "bits", "is_lost"),
+    ("largest", "small", "bits", "is_by_channel"),
     [
         (1e3, 1.0, 16, False),
-        (1e3, 0.0, 16, False),
+        (1e3, 0.0, 16, False),  # a constant loses nothing
         (1e3, 1e-4, 16, True),
-        (1e3, 1e-4, 32, False),  # these lanes hold it: a step is a thousandth of those of 16 bits
-        (1.0, 1e-3, 16, False),  # lost, but no larger than that of a feature that is rarely not 0
+        (1e3, 1e-4, 8, True),
+        (1e3, 1e-4, 32, True),
+        (1e3, 1e-2, 32, False),  # these lanes hold it
+        (1.0, 1e-3, 16, True),
+        (1e-3, 1e-3, 16, True),
     ],
 )
-def test_columns_of_very_different_size_are_told(
-    largest: float, small: float, bits: int, is_lost: bool, caplog: pytest.LogCaptureFixture
+def test_columns_of_very_different_size_have_exponents_of_their_own(
+    largest: float, small: float, bits: int, is_by_channel: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One exponent for all variances is too coarse for the small ones; a constant loses nothing."""
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(200, 4)) * largest * np.array([1, 1, 1, small])
-    share = Samples(features.astype(np.float32), (features[:, 0] > 0).astype(np.int64))
-    task = Task(
-        "t",
-        "",
-        lambda _: Dataset(share, share),
-        lambda: nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)),
-        learning_rate=0.05,
-    )
-    numbers = NUMBERS if bits == 16 else Numbers(bits, 24, 0)
-    assert with_exponents(task, numbers, 0, share).exponents
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == is_lost
-    if is_lost:
-        assert "of 4 variances in 0.running_var 1 are lost beside the largest, 1.2e+06" in told[0]
+    """One exponent for all variances is too coarse for the small ones."""
+    features = np.random.default_rng(0).normal(size=(200, 4)) * largest * np.array([1, 1, 1, small])
+    share, numbers = with_signs(features), LANES[bits]
+    task = with_exponents(normed_task(share), numbers, 0, share)
+    assert task.exponents
+    exponents = task.exponents["0.running_var"]
+    assert isinstance(exponents, tuple) == is_by_channel
+    if isinstance(exponents, tuple):
+        places = (features.var(axis=0) + EPSILON) * np.exp2(-np.array(exponents, float))
+        assert (places > numbers.few / 2).all()
+        assert (places < 2 * BEGIN).all()
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("kind", ["rare", "constant"])
+def test_what_is_rarely_not_0_has_room_for_more(kind: str) -> None:
+    """Elsewhere, or in the next round, it may be much more; of a constant nobody knows."""
+    features = np.random.default_rng(0).normal(size=(400, 4)) * np.array([1e3, 1e3, 1e-2, 0])
+    if kind == "rare":
+        features[7, 3] = 0.5
+    task = with_exponents(normed_task(with_signs(features)), NUMBERS, 0, with_signs(features))
+    assert task.exponents
+    chosen = task.exponents["0.running_var"]
+    assert isinstance(chosen, tuple)
+    large, _, small, other = chosen
+    assert small < -5
+    if kind == "constant":
+        assert other == max(chosen)
+    else:
+        assert 2.0**other * NUMBERS.largest_change > 10 * 0.5**2 / 200
+        assert other < large
+
+
+def test_a_layer_of_very_many_channels_has_one_exponent_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(exponents, "MOST_CHANNELS", 3)
+    features = np.random.default_rng(0).normal(size=(200, 4)) * np.array([1e3, 1e3, 1e3, 0.1])
+    share = with_signs(features)
+    task = with_exponents(normed_task(share), NUMBERS, 0, share)
+    assert task.exponents
+    assert isinstance(task.exponents["0.running_var"], int)
+    assert "of 4 variances in 0.running_var 1 are lost beside the largest, " in caplog.text
+
+
+@pytest.mark.parametrize(("mean", "is_lost"), [(2000.0, False), (1e5, True)])
+def test_columns_far_from_0_are_told(mean: float, is_lost: bool, caplog: pytest.LogCaptureFixture) -> None:
+    features = np.random.default_rng(0).normal(size=(200, 4)) + np.array([mean, mean, 0, 0])
+    share = with_signs(features)
+    task = with_exponents(normed_task(share), NUMBERS, 0, share)
+    assert task.exponents
+    large, _, small, _ = task.exponents["0.running_mean"]  # type: ignore[misc]
+    assert small < 5 < large
+    assert ("of 4 means in 0.running_mean 2 are so far from 0" in caplog.text) == is_lost
+
+
+def test_weights_that_a_model_begins_with_fit(tmp_path: Path) -> None:
+    """No exponent is so small that a variance of the file would not come down to what the data have."""
+    share = with_signs(np.random.default_rng(0).normal(size=(200, 4)) * np.array([1, 1, 1, 1e-3]))
+    module, file = normed(), tmp_path / "given.safetensors"
+    module.get_buffer("0.running_var").copy_(torch.tensor([1, 1, 1, 1e-3]))
+    save_file(dict(module.state_dict()), file)
+    task = with_exponents(replace(normed_task(share, normed), weights=file), NUMBERS, 0, share)
+    first = state_of(task, initial_model(task, 0))
+    assert task.exponents
+    assert isinstance(task.exponents["0.running_var"], tuple)
+    assert np.allclose(first["0.running_var"], [1, 1, 1, 1e-3])
+    lanes = encode(initial_model(task, 0), 24)
+    require_kept(layout(task), initial_model(task, 0), decode(lanes, 24))
+
+
+def test_exponents_of_another_number_than_entries_are_refused() -> None:
+    with pytest.raises(ConfigError, match="weight has 2 exponents: give one, or 12, one an entry"):
+        layout(replace(task_of(), exponents={"weight": (1, 2)}))
+    with pytest.raises(ConfigError, match="must be a whole number"):
+        replace(task_of(), exponents={"weight": (1, 61)})

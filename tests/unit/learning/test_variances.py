@@ -16,7 +16,7 @@ from torch import nn
 from bcfl.federation.views.model import to_safetensors
 from bcfl.learning.flat import FlatModule
 from bcfl.learning.training import TorchLearner, initial_model, layout, state_of
-from bcfl.learning.variances import STEP
+from bcfl.learning.variances import BEGIN, LEAST, STEP
 from bcfl.protocol import fixedpoint
 from tests.unit.learning.toy import CLASSES, FEATURES, samples_of, task_of
 
@@ -81,6 +81,28 @@ def test_a_variance_not_above_0_is_loaded_as_a_step_and_no_other(layer: nn.Modul
     assert state[name][2] == np.float32(SMALL * 2.0**exponent)
     assert (state[name][3:] == 1).all()
     assert state["deep.1.0.running_mean"][0] == -1
+
+
+def test_where_each_channel_has_an_exponent_it_is_far_less_than_what_is_known() -> None:
+    exponents = tuple(range(-FEATURES, 0))
+    flat = FlatModule(normalised(), {"0.running_var": exponents})
+    flat.load(spoiled(flat.layout, flat.read()))
+    variances = flat.state()["0.running_var"]
+    assert np.array_equal(variances[:2], LEAST * np.exp2(exponents[:2]))
+    assert variances[2] == np.float32(SMALL * 2.0 ** exponents[2])
+
+
+def test_a_model_begins_where_an_update_can_bring_it_down() -> None:
+    """From the 1 of torch to 1e-6 are many rounds, where a lane is fine enough for that."""
+    task = task_of(normalised)
+    place = [tensor.name for tensor in layout(task).tensors].index("0.running_var") * FEATURES
+    span = slice(place, place + FEATURES)
+    exponents = {"0.running_var": (4, 0, 2, -1, -13, 44)}
+    first = initial_model(task.with_exponents(exponents), 0)
+    assert first[span].tolist() == [2**-4, BEGIN, 2**-2, BEGIN, BEGIN, 2**-44]
+    assert (initial_model(task.with_exponents({"0.running_var": -13}), 0)[span] == 2**13).all()
+    first[span] = initial_model(task, 0)[span]
+    assert np.array_equal(first, initial_model(task, 0))
 
 
 def test_what_is_trained_keeps_its_sign() -> None:

@@ -250,6 +250,25 @@ def test_a_file_names_the_exponents_and_others_are_refused(lane_bits: int) -> No
             payload.decode(data, other, lane_bits)
 
 
+def test_each_entry_may_have_an_exponent() -> None:
+    layout = Layout(tuple(replace(t, exponent=(4, -13)) if t.name == "a.bias" else t for t in LAYOUT.tensors))
+    assert payload.layout_digest(layout) == keccak(
+        b'[["w.weight",[2,3]],["a.bias",[2],[4,-13]],["scale",[]]]'
+    )
+    data = payload.encode(layout, lanes_of(16))
+    assert data[8:].startswith(b'{"__metadata__":{"a.bias":"4,-13"},"w.weight"')
+    assert set(safetensors.numpy.load(data)) == {"w.weight", "a.bias", "scale"}
+    for exponents, message in (
+        ((4,), r"shape \(2,\) has 1 exponents"),
+        ((4, 4, 4), "has 3 exponents"),
+        ((4, 61), "from -60 to 60, not 61"),
+    ):
+        with pytest.raises(PayloadError, match=message):
+            payload.layout_digest(Layout((TensorSpec("a", (2,), exponents),)))
+    with pytest.raises(PayloadError, match="has 1 exponents"):  # it would be read as one for the tensor
+        payload.layout_digest(Layout((TensorSpec("a", (1,), (4,)),)))
+
+
 @pytest.mark.parametrize("exponent", [61, -61])
 def test_an_exponent_out_of_range_is_refused(exponent: int) -> None:
     with pytest.raises(PayloadError, match=r"exponent of tensor a\.bias must be from -60 to 60"):
