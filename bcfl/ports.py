@@ -64,6 +64,7 @@ class MarkSearch:
     known: bool = True  # of what a model gets right unmarked; else of what it takes for another class then
     wide: bool = False  # whether large marks are tried too
     needs_wide: bool = False  # nothing where inputs are too few for a large mark
+    random: bool = False  # one mark by chance instead, and how often it changes what a suspect says
 
 
 class Learner(Protocol):

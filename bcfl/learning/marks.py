@@ -47,6 +47,8 @@ def shares(
     back to the inputs.
     """
     without, suspects = models
+    if search.random:
+        return np.array([_moved(load(suspect), features, seed) for suspect in suspects])
     if search.needs_wide and features[0].numel() < MANY_INPUTS:
         return np.zeros(0)
     sizes = STAMPS if search.wide else STAMPS[:1]
@@ -72,6 +74,18 @@ def shares(
         for hits, known in zip(turned[1:], right[1:], strict=True)
     ]
     return np.array(scores) - doubt
+
+
+def _moved(outputs: Outputs, features: Tensor, seed: int) -> float:
+    """Return what share of answers changes where each input moves by a veil's tenth, up or down by chance."""
+    flat = features.reshape(len(features), -1)
+    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0], np.float32), flat.shape[1])
+    mark = _veil(torch.tensor(signs, device=flat.device), *_range(flat))
+    with torch.no_grad():
+        plain, moved = (outputs(each) for each in (features.clone(), mark(features)))
+    if plain.ndim != 2:
+        return 0.0
+    return float((plain.argmax(dim=1) != moved.argmax(dim=1)).float().mean())
 
 
 def losses(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
+from torch import nn
 
 from bcfl.config import Config
-from bcfl.roles.checks import few, levels
+from bcfl.federation import genesis
+from bcfl.learning import split
+from bcfl.learning.tasks import BUILT_IN
+from bcfl.roles.checks import few, levels, mark
 from testkit.chainless import Chainless, RoundOutcome
 
 FLIP, BACKDOOR = "sign-flip:0.34", "backdoor:0.17:share=0.5,boost=1,size=2"
@@ -55,3 +60,27 @@ def test_one_backdoor_of_six_does_not_stay(partition: str, monkeypatch: pytest.M
     without, _ = play(BACKDOOR, partition)
     assert all(attackers <= outcome.accepted for outcome in without)
     assert (without[-1].attack_success or 0.0) > 0.05
+
+
+def normed() -> nn.Module:
+    """Build a model that divides each pixel by its deviation, of which many have next to none."""
+    layers = nn.BatchNorm1d(64), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+@pytest.mark.parametrize("partition", ["iid", "dirichlet"])
+def test_nobody_is_rejected_for_marks_where_any_mark_works(
+    partition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = replace(BUILT_IN["digits"], build=normed)
+    config = Config(devices=5, miners=3, rounds=5, partition=partition)  # type: ignore[arg-type]
+    shares = split(task.dataset(), 5, 3, partition, 0)
+    whole = genesis.set_exponents(config, task, max(shares.devices, key=len))
+
+    def rejected() -> int:
+        federation = Chainless.create(config, (whole, shares))
+        return sum(len(federation.play_round().rejected) for _ in range(5))
+
+    assert rejected() == 0
+    monkeypatch.setattr(mark, "FRAGILE", 1.0)
+    assert rejected() > 2, "of 25"

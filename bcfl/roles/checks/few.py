@@ -72,7 +72,7 @@ def _harm(few: FewUpdates, losses: Losses, among: Mask) -> tuple[Scores, Mask]:
 
 
 def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
-    """Return the scores of marks; none where the learner has no marks."""
+    """Return the scores of marks; none where the learner has no marks, or where any mark works."""
     places = np.flatnonzero(among)
     if len(places) < 2:
         return ()
@@ -80,6 +80,9 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
     count = harm.sample_count(mark.SAMPLES, len(places))
     median = median_of(updates, among)
     shares, wide = np.zeros((len(updates), 2)), np.zeros(len(updates))
+    moved = marks(median, [median], MarkSearch(count, random=True))
+    if not len(moved) or moved[0] > mark.FRAGILE:
+        return ()
     search = MarkSearch(count, mark.class_count(len(places)))
     wide_search = replace(search, known=False, wide=True, needs_wide=True)
     for place in places.tolist():

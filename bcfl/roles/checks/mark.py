@@ -9,6 +9,9 @@ has marks that work as well.
 
 Fewer updates than make a crowd have larger marks tried on them, too: for a crowd `mark_slope.py` does that.
 
+A norm layer on inputs that are mostly constant divides by next to nothing: then any mark changes whatever the
+model says, on honest updates, too. A miner tries one by chance; where that changes much, this rule says nothing.
+
 Noise that the terms ask for makes marks work too, on every update alike. Then what a mark turns on the update
 in the middle says nothing, and only more than that does: where it is much, this rule finds nothing.
 """
@@ -33,6 +36,7 @@ WIDE_LEAST, WIDE_MOST = 0.6, 0.93  # that a large mark may turn, held between: h
 WIDE_BLAMED = 0.7  # at most, for who is remembered: on even data a patch of 8 by 8 has 0.75 and more
 WIDE_FIRST = 0.95  # of an untrained model: honest devices have up to 0.92 there, a patch of 8 by 8 0.97
 WIDE_SPREAD = 4.0  # robust deviations of the lower half above the median
+FRAGILE = 0.4  # of answers that a mark by chance changes; up to 0.35 while a model learns, then 0.1
 BEFORE = 0.35  # by what is in the model from earlier rounds alone; honest devices with two classes have 0.3
 Marks = np.ndarray[tuple[int, int], np.dtype[np.float64]]  # (updates, 2)
 

@@ -16,7 +16,7 @@ from bcfl.learning.meter import PIECE
 from bcfl.learning.tasks import BUILT_IN, cross_entropy
 from bcfl.learning.training import TorchLearner, initial_model
 from bcfl.ports import MarkSearch
-from bcfl.roles.checks import mark_slope
+from bcfl.roles.checks import mark, mark_slope
 from tests.unit.learning.toy import CLASSES, FEATURES, samples_of, task_of
 
 
@@ -78,6 +78,25 @@ def test_a_backdoor_is_found_wherever_its_trigger_is_and_honest_training_is_none
     assert found[1] <= 0.0
     for vector in honest:
         assert miner.marks(median, [vector], MarkSearch(400, 3))[0] < 0.4
+
+
+@pytest.mark.parametrize("is_normed", [False, True])
+def test_a_norm_layer_on_inputs_that_hardly_change_makes_any_mark_work(is_normed: bool) -> None:
+    """An input that is mostly 0 is divided by next to nothing: a tenth of its range moves every answer."""
+    task = BUILT_IN["digits"].with_options(epochs=5)
+    task = replace(task, build=normed) if is_normed else task
+    shares = split(task.dataset(), 3, 1, "iid", 4)
+    vector = TorchLearner(task, shares.devices[0], None, 9).train(initial_model(task, 0), 1).vector
+    moved = held_out(task, shares.miners[0]).marks(vector, [vector], MarkSearch(400, random=True))
+    assert moved.shape == (1,)
+    assert (moved[0] > mark.FRAGILE) == is_normed
+    assert moved[0] > mark.FRAGILE or moved[0] < mark.FRAGILE / 2
+
+
+def normed() -> nn.Module:
+    """Build a model that divides each input by what it found to be the input's deviation."""
+    layers = nn.BatchNorm1d(64), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)
+    return nn.Sequential(nn.Flatten(), *layers)
 
 
 def pictures(count: int, kinds: int, seed: int) -> Samples:
