@@ -9,8 +9,9 @@ has marks that work as well.
 
 Fewer updates than make a crowd have larger marks tried on them, too: for a crowd `mark_slope.py` does that.
 
-A norm layer on inputs that are mostly constant divides by next to nothing: then any mark changes whatever the
-model says, on honest updates, too. A miner tries one by chance; where that changes much, this rule says nothing.
+A norm layer on inputs that are mostly constant divides by next to nothing: then any mark changes whatever
+the model says, on honest updates, too. A miner tries one by chance; where that changes much, this rule says
+nothing.
 
 Noise that the terms ask for makes marks work too, on every update alike. Then what a mark turns on the update
 in the middle says nothing, and only more than that does: where it is much, this rule finds nothing.
