@@ -73,9 +73,7 @@ class Few:
             raise ConfigError("absent sends nothing")
         riders = {"cheap rider": self._ride, "noise rider": self._ride, "null rider": self._ride_on_nothing}
         if self.attack in riders:
-            return with_delta(
-                self._claim(model, round_), model, riders[self.attack](index, model, round_)
-            )
+            return with_delta(self._claim(model, round_), model, riders[self.attack](index, model, round_))
         if self._agreed[0] != round_:
             self._agreed = round_, self._agree(model, round_)
         return with_delta(self._claim(model, round_), model, self._agreed[1][index])

@@ -92,7 +92,9 @@ def check_wide(
         bound = WIDE_FIRST if is_first else _wide_bound(shares[usual])
         if has_noise:
             bound = max(bound, median(shares[usual]) + MARGIN)
-        bounds = np.full(len(shares), bound) if needed is None else np.where(needed, max(bound, WIDE_MOST), bound)
+        bounds = (
+            np.full(len(shares), bound) if needed is None else np.where(needed, max(bound, WIDE_MOST), bound)
+        )
         bounds = np.where(blamed, np.minimum(bounds, strict), bounds)
         out = usual & (shares > bounds)
         if 2 * (usual & ~out).sum() <= among.sum():
