@@ -2,10 +2,12 @@
 
 Rounds of fewer than 8 updates have no least norm, and those of fewer than 16 do not ask what updates share.
 `cheap rider` knows public history alone: it takes one gradient on a few samples of each class, and sends it
-with the last step and noise, shorter than is usual, as a claim of the most that pays. `mean
-rider` knows the round's honest updates, and sends their mean with noise. `valley` knows them too: it looks
-for the update with which the others' model is good, and bad as soon as one honest update is added, so that
-this one is taken for harm. `absent` sends nothing: what the honest reach alone.
+with the last step and noise, shorter than is usual, as a claim of the most that pays. `noise rider` has no
+data, and leaves the gradient out. `null rider` moves the first layer along what no picture of its own has, so
+that the model hardly changes: no mark works on that, and who is held against it stands apart. `mean rider`
+knows the round's honest updates, and sends their mean with noise. `valley` knows them too: it looks for the
+update with which the others' model is good, and bad as soon as one honest update is added, so that this one
+is taken for harm. `absent` sends nothing: what the honest reach alone.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ from bcfl.learning.kinds import judge
 from bcfl.ports import Learner, TrainingResult, Vector
 from testkit.chainless import Chainless
 
-FEW_PLANS = ("absent", "cheap rider", "mean rider", "valley")
+FEW_PLANS = ("absent", "cheap rider", "noise rider", "null rider", "mean rider", "valley")
 GLANCE = 200  # samples of a rider's gradient: one training of 8,500 samples takes 17,000
 PER_CLASS = 150  # own samples of a class that stand for a miner's
 PULL, NOISE = 0.5, 0.4  # of gradient and noise in what a rider sends, beside the last step
 SHORT = 0.65  # of the usual length, by who knows no more than history: from 8 updates on 0.6 is the least
 FIRST = 1.5
+EMPTY, SEEN = 150, 2_000  # directions in which own pictures differ least, of so many pictures
 LONGEST = 1.7  # usual lengths: of few updates 1.8 always pass
 STEPS, RATE, INERTIA = 40, 0.05, 0.8  # of the search for a valley
 LOOKED_AT = 1_500  # samples of the search
@@ -68,8 +71,9 @@ class Few:
         """Return what a member sends as its training; raises ConfigError, and so sits out, if absent."""
         if self.attack == "absent":
             raise ConfigError("absent sends nothing")
-        if self.attack == "cheap rider":
-            return with_delta(self._claim(model, round_), model, self._ride(index, model, round_))
+        riders = {"cheap rider": self._ride, "noise rider": self._ride, "null rider": self._ride_on_nothing}
+        if self.attack in riders:
+            return with_delta(self._claim(model, round_), model, riders[self.attack](index, model, round_))
         if self._agreed[0] != round_:
             self._agreed = round_, self._agree(model, round_)
         return with_delta(self._claim(model, round_), model, self._agreed[1][index])
@@ -84,18 +88,39 @@ class Few:
         return found.loss, found.gradients[0].astype(np.float64)
 
     def _ride(self, index: int, model: Vector, round_: int) -> Floats:
-        """Return an update of public history and one gradient, (parameters,)."""
+        """Return an update of public history and, of a cheap rider, one gradient, (parameters,)."""
         history, archive = self.federation.history, self.federation.archive
         rng = np.random.default_rng([self.federation.config.seed, index, round_])
-        step, length = np.zeros(len(model)), FIRST
+        step = np.zeros(len(model))
         if round_ > 1 and len(history.blocks) > 1:
             step = model.astype(np.float64) - archive.values(history.blocks[-2])
-            last = history.rounds[round_ - 1].submissions
-            norms = [archive.norm(item) for item in last if item.update.device not in self.members]
-            length = SHORT * float(np.median(norms))
-        pull = -unit(self._slope(model.astype(np.float64), GLANCE)[1])
         noise = unit(rng.normal(size=len(model)))
-        return length * unit(PULL * pull + unit(step) + NOISE * noise)
+        if self.attack == "noise rider":
+            return self._length(round_) * unit(unit(step) + noise)
+        pull = -unit(self._slope(model.astype(np.float64), GLANCE)[1])
+        return self._length(round_) * unit(PULL * pull + unit(step) + NOISE * noise)
+
+    def _ride_on_nothing(self, index: int, model: Vector, round_: int) -> Floats:
+        """Return an update of the first layer, (parameters,), that own pictures hardly feel."""
+        task, shares = self.data
+        rng = np.random.default_rng([self.federation.config.seed, index, round_])
+        pictures = shares.devices[index].features[:SEEN].reshape(-1, shares.devices[index].features[0].size)
+        rows = pictures.astype(np.float64)
+        empty = np.linalg.eigh(rows.T @ rows)[1][:, :EMPTY]
+        units = len(next(task.build().parameters()))
+        delta = np.zeros(len(model))
+        delta[: units * len(empty)] = (rng.normal(size=(units, EMPTY)) @ empty.T).ravel()
+        return (self._length(round_) if round_ > 1 else SHORT * FIRST) * unit(delta)
+
+    def _length(self, round_: int) -> float:
+        """Return the length that a rider gives its update."""
+        if round_ == 1:
+            return FIRST
+        last = self.federation.history.rounds[round_ - 1].submissions
+        norms = [
+            self.federation.archive.norm(item) for item in last if item.update.device not in self.members
+        ]
+        return SHORT * float(np.median(norms))
 
     def _agree(self, model: Vector, round_: int) -> dict[int, Floats]:
         """Return what each member sends, (parameters,), knowing what all have trained."""

@@ -119,6 +119,10 @@ PLANS = {
     "patch of 8 for the next class": (Band(Trigger(0, size=8, next_of=10), share=0.5),),
     "negative": (Band(Trigger(0, whole=negative)),),
     "upside down": (Band(Trigger(0, whole=upside_down)),),
+    "patch for 4 classes twice": (Band(Trigger(0, sources=(1, 2, 3, 4)), share=0.4, low=2.0, high=2.0),),
+    "patch of 8 for 4 classes twice": (
+        Band(Trigger(0, size=8, sources=(1, 2, 3, 4)), share=0.4, low=2.0, high=2.0),
+    ),
     "negative twice": (Band(Trigger(0, whole=negative), share=0.4, low=2.0, high=2.0),),
 }
 

@@ -43,10 +43,10 @@ def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
     """Yield the scores of rules, each over what those before leave of `remaining`, (updates,)."""
     among = np.array(remaining)
     parameters = few.updates.parameters
-    useful = np.zeros(len(among), dtype=bool)
+    useful, needed = np.zeros(len(among), dtype=bool), np.zeros(len(among), dtype=bool)
     if few.losses is not None:
         scores, useful = _harm(few, few.losses, among)
-        among &= scores.passed
+        among, needed = among & scores.passed, useful & (scores.values < -mark.WIDE_NEED)
         yield Verdict.QUALITY, scores
     if few.norms is not None:
         scores = length.check(few.norms, useful, among).exempt(few.short)
@@ -57,7 +57,7 @@ def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
         among &= scores.passed
         yield Verdict.OUTLIER, scores
     if few.marks is not None:
-        for scores in _marks(few, few.marks, among):
+        for scores in _marks(few, few.marks, among, needed):
             yield Verdict.QUALITY, scores
 
 
@@ -71,7 +71,7 @@ def _harm(few: FewUpdates, losses: Losses, among: Mask) -> tuple[Scores, Mask]:
     )
 
 
-def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
+def _marks(few: FewUpdates, marks: Marks, among: Mask, needed: Mask) -> tuple[Scores, ...]:
     """Return the scores of marks; none where the learner has no marks, or where any mark works."""
     places = np.flatnonzero(among)
     if len(places) < 2:
@@ -97,4 +97,4 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
     scores = mark.check(shares, among, few.is_first, few.has_noise)
     if len(places) >= MIN_CROWD:
         return scores
-    return *scores, mark.check_wide(wide, among, few.blamed, few.is_first, few.has_noise)
+    return *scores, mark.check_wide(wide, among, few.blamed, few.is_first, few.has_noise, needed)

@@ -123,12 +123,19 @@ class _Trial:
         return best if np.isfinite(self._mean_loss(best)) else None
 
     def _left(self, least: int) -> Places:
-        """Return those that all are not clearly better without, at least so many."""
-        pairs = [(tuple(self.places), _without(tuple(self.places), place)) for place in self.places]
-        means, errors = self.contrasts(pairs)
+        """Return those that all are not clearly better without, at least so many.
+
+        Where the loss of all is not finite nothing is a contrast to it: then who has a finite one alone is
+        looked at.
+        """
+        chosen = tuple(self.places)
+        if not np.isfinite(self._mean_loss(chosen)):
+            sound = tuple(place for place in chosen if np.isfinite(self._mean_loss((place,))))
+            chosen = sound if len(sound) >= least else chosen
+        means, errors = self.contrasts([(chosen, _without(chosen, place)) for place in chosen])
         sure = np.nan_to_num(means / np.maximum(errors, 1e-30), nan=np.inf)
-        gains = dict(zip(self.places, sure.tolist(), strict=True))
-        order = sorted(self.places, key=lambda place: gains[place])
+        gains = dict(zip(chosen, sure.tolist(), strict=True))
+        order = sorted(chosen, key=lambda place: gains[place])
         return tuple(p for rank, p in enumerate(order) if rank < least or gains[p] < GAIN)
 
     def _mean_loss(self, chosen: Places) -> float:

@@ -35,6 +35,7 @@ FIRST = 0.8  # of an untrained model: whatever is learned first makes marks work
 MARGIN = 0.2  # with noise: above what a mark turns on the update in the middle; honest ones have 0.15
 WIDE_LEAST, WIDE_MOST = 0.6, 0.93  # that a large mark may turn, held between: honest ones have up to 0.86
 WIDE_BLAMED = 0.7  # at most, for who is remembered: on even data a patch of 8 by 8 has 0.75 and more
+WIDE_NEED = 0.1  # of the loss before the round: who takes off that much may have `WIDE_MOST`
 WIDE_FIRST = 0.95  # of an untrained model: honest devices have up to 0.92 there, a patch of 8 by 8 0.97
 WIDE_SPREAD = 4.0  # robust deviations of the lower half above the median
 FRAGILE = 0.4  # of answers that a mark by chance changes; up to 0.35 while a model learns, then 0.1
@@ -75,27 +76,39 @@ def check(shares: Marks, among: Mask, is_first: bool, has_noise: bool = False) -
     return now_scores, bounded("past mark", before, maximum=max(BEFORE, float(least[1])))
 
 
-def check_wide(shares: Values, among: Mask, blamed: Mask, is_first: bool, has_noise: bool = False) -> Scores:
+def check_wide(
+    shares: Values,
+    among: Mask,
+    blamed: Mask,
+    is_first: bool,
+    has_noise: bool = False,
+    needed: Mask | None = None,
+) -> Scores:
     """Score how often large marks work, of fewer updates than make a crowd; `shares`: (updates,), as `check`.
 
     They are of what is not taken for the mark's class unmarked. Large marks work on honest updates of skewed
     data too: the bound follows the lower half of those that keep to it, and half of all are never beyond it.
-    For those `blamed`, (updates,), as `memory.blamed` has them, it is no higher than `WIDE_BLAMED`.
+    Who alone has a class stands apart where the others' updates make no mark work, an empty one above all:
+    for those `needed`, (updates,), without whom the round is much worse, it is no lower than `WIDE_MOST`. For
+    those `blamed`, (updates,), as `memory.blamed` has them, it is no higher than `WIDE_BLAMED`.
     """
-    usual, maximum, strict = np.array(among), 1.0, 1.0 if has_noise else WIDE_BLAMED
+    usual, maximum, strict = np.array(among), np.ones(len(shares)), 1.0 if has_noise else WIDE_BLAMED
     while usual.any():
         bound = WIDE_FIRST if is_first else _wide_bound(shares[usual])
         if has_noise:
             bound = max(bound, median(shares[usual]) + MARGIN)
-        out = usual & (shares > np.where(blamed, min(bound, strict), bound))
+        bounds = (
+            np.full(len(shares), bound) if needed is None else np.where(needed, max(bound, WIDE_MOST), bound)
+        )
+        bounds = np.where(blamed, np.minimum(bounds, strict), bounds)
+        out = usual & (shares > bounds)
         if 2 * (usual & ~out).sum() <= among.sum():
             break
-        maximum = bound
+        maximum = bounds
         if not out.any():
             break
         usual &= ~out
-    bounds = np.where(blamed & (maximum < 1.0), min(maximum, strict), maximum)
-    return bounded("wide mark", np.where(among, shares, 0.0), maximum=bounds)
+    return bounded("wide mark", np.where(among, shares, 0.0), maximum=maximum)
 
 
 def _wide_bound(shares: Values) -> float:

@@ -251,3 +251,19 @@ def test_a_crowd_is_judged_by_the_rules_of_a_crowd() -> None:
         rules = {scores.rule for _, scores in result.scores}
         assert len({"harm", "length", "against"} & rules) == (3 if count == FEW else 0)
         assert result.weights is not None, "levels are found at every size"
+
+
+@pytest.mark.parametrize("count", [3, 7, 8, 12, 20])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_who_makes_the_loss_infinite_is_rejected_wherever_it_stands(count: int, value: float) -> None:
+    """From 8 updates on one that stood first silenced the rule: 0 of 1, and 0 of 2, were rejected."""
+    minority = (count - 1) // 2
+    for bad in ([0], [count - 1], list(range(minority)), list(range(count - minority, count))):
+
+        def losses(weights: np.ndarray, bad: list[int] = bad) -> tuple[np.ndarray, int]:
+            pieces = 1.0 - 0.3 * weights.sum() + 0.01 * np.cos(np.arange(50))
+            return (np.full(50, value) if weights[bad].any() else pieces), 50
+
+        with np.errstate(all="ignore"):
+            scores, _ = harm.check(losses, np.ones(count), everybody(count))
+        assert rejected(scores) == bad
