@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bcfl import garbage
 from bcfl.errors import BcflError, LedgerError, one_line
 from bcfl.ledger.chain import Log, SignedTransaction, result_of
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
@@ -62,8 +63,9 @@ class EmbeddedChain:
     @cached_property
     def _opened(self) -> tuple[Database, Evm]:
         """Open the chain with an EVM; a reader whose questions its file answers never does."""
-        from bcfl.ledger.devnet.database import Database
-        from bcfl.ledger.devnet.evm import open_evm
+        with garbage.loading():
+            from bcfl.ledger.devnet.database import Database
+            from bcfl.ledger.devnet.evm import open_evm
 
         database = Database(self.path, read_only=self._read_only)
         try:
