@@ -166,7 +166,8 @@ def run(
 def _play(path: Path, config: Config, resume: bool, display: RunDisplay, **compute: Any) -> Report:
     """Play the rounds, computed as `compute` says; an error that stops them says how to go on."""
     try:
-        with garbage.loading():
+        with garbage.loading():  # before there is anything of the user's: none of that may be set aside
+            import bcfl.ledger.devnet.evm  # noqa: F401
             from bcfl.federation import simulation
 
         if resume:

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bcfl import garbage
 from bcfl.errors import BcflError, LedgerError, one_line
 from bcfl.ledger.chain import Log, SignedTransaction, result_of
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
@@ -63,9 +62,8 @@ class EmbeddedChain:
     @cached_property
     def _opened(self) -> tuple[Database, Evm]:
         """Open the chain with an EVM; a reader whose questions its file answers never does."""
-        with garbage.loading():
-            from bcfl.ledger.devnet.database import Database
-            from bcfl.ledger.devnet.evm import open_evm
+        from bcfl.ledger.devnet.database import Database
+        from bcfl.ledger.devnet.evm import open_evm
 
         database = Database(self.path, read_only=self._read_only)
         try:
