@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 from eth.abc import BlockHeaderAPI, ComputationAPI, ReceiptAPI, SignedTransactionAPI
 from eth.exceptions import Revert
 from eth.vm.forks.prague import PragueVM
-from eth.vm.forks.prague.computation import PragueComputation
-from eth.vm.forks.prague.state import PragueState
 from eth_typing import BlockNumber
 from eth_utils.address import to_canonical_address
 
@@ -22,12 +20,11 @@ from bcfl.errors import LedgerError
 from bcfl.ledger.chain import SignedTransaction, refusal
 from bcfl.ledger.devnet.database import Database
 from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
-from bcfl.ledger.devnet.evm import Evm, genesis
+from bcfl.ledger.devnet.evm import Evm, QuickState, genesis
 from bcfl.ledger.devnet.logs import LogRow
 from bcfl.ledger.devnet.node import call_error
 from bcfl.ledger.devnet.views import receipt_json
 from testkit.flat_state import FlatAccounts, Worlds
-from testkit.quick_instructions import quick
 
 
 class FlatDatabase(Database):
@@ -76,23 +73,10 @@ class FlatDatabase(Database):
         """Do nothing: there is no file."""
 
 
-class FlatComputation(PragueComputation):
-    """Prague's instructions, the frequent ones in fewer calls."""
-
-    opcodes = quick(PragueComputation.opcodes)
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.consume_gas = self._gas_meter.consume_gas  # type: ignore[method-assign]
-        for name in ("pop_ints", "pop_any", "pop1_int", "pop1_bytes", "pop1_any", "push_int", "push_bytes"):
-            setattr(self, f"stack_{name}", getattr(self._stack, name))
-
-
-class FlatState(PragueState):
+class FlatState(QuickState):
     """Prague's rules on the flat state."""
 
     account_db_class = FlatAccounts
-    computation_class = FlatComputation  # type: ignore[assignment]
 
 
 class FlatVM(PragueVM):

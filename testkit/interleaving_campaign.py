@@ -33,8 +33,8 @@ DECIDED_BY: Final = (
         f"testkit/{name}.py"
         for name in (
             "accounts", "dispute_driver", "flat_chain", "flat_state", "forged_proposals", "harness",
-            "interleaving_campaign", "interleavings", "ledgers", "proposal_fixture", "quick_instructions",
-            "storage_slots", "terms",
+            "interleaving_campaign", "interleavings", "ledgers", "proposal_fixture", "storage_slots",
+            "terms",
         )
     ),
 )  # fmt: skip

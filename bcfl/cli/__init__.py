@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import Final, TextIO
 
+from bcfl import garbage
 from bcfl.cli.output.terminal import say, stdout_reserved
 from bcfl.errors import BcflError
 
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (the process's own when None) name; return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    if arguments is None:
+        garbage.keep_loaded()
     try:
         with stdout_reserved() if JSON in words else nullcontext():
             code = _app(words)(
@@ -56,7 +59,8 @@ def _app(words: Sequence[str]) -> Callable[..., object]:
 
     if words and words[0] in ALONE and "bcfl.cli.app" not in sys.modules:
         return app_of(words[0])
-    from bcfl.cli.app import app
+    with garbage.loading():
+        from bcfl.cli.app import app
 
     return app
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bcfl import garbage
 from bcfl.config import Config
 from bcfl.errors import ConfigError, DataError
 from bcfl.federation.terms import terms_of
@@ -56,7 +57,8 @@ def set_up_data(
     on.
     """
     task = set_up_task(config)
-    from bcfl.learning.misfits import check_fit  # after: it imports torch, and the task may not exist
+    with garbage.loading():
+        from bcfl.learning.misfits import check_fit  # after: it imports torch, and the task may not exist
 
     if isinstance(task, FlowerTask):
         return _set_up_nodes(config, task)

@@ -1,4 +1,4 @@
-"""Random programs come to the same on the chain of the tests and on plain py-evm: gas, logs, state, outcome.
+"""Random programs come to the same on plain py-evm, the embedded chain and that of the tests.
 
 `FLAT_PROGRAMS=5000` plays a campaign.
 """
@@ -19,9 +19,10 @@ from eth_utils.address import to_canonical_address
 from bcfl.errors import LedgerError
 from bcfl.ledger.contract import sign
 from bcfl.ledger.devnet.embedded import EmbeddedChain
+from bcfl.ledger.devnet.instructions import BINARY, QuickComputation
 from bcfl.protocol.accounts import Account
-from testkit.flat_chain import FlatChain, FlatComputation
-from testkit.quick_instructions import BINARY
+from testkit.flat_chain import FlatChain
+from testkit.plain_chain import PlainChain
 
 PROGRAMS: Final = int(os.environ.get("FLAT_PROGRAMS", "18"))
 SENDER = Account.derive(0, "owner")
@@ -294,7 +295,7 @@ def play(chain: EmbeddedChain, chance: Random, addresses: list[Address]) -> list
 
 def leave_out_boa(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let instructions be py-evm's own: titanoboa's plugin puts tracers around two of every computation."""
-    for computation in (PragueComputation, FlatComputation):
+    for computation in (PragueComputation, QuickComputation):
         for code, name in ((op.SHA3, "sha3"), (op.SSTORE, "sstore")):
             instruction: Any = computation.opcodes[code]
             while hasattr(instruction, name):
@@ -307,6 +308,7 @@ def test_random_programs_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     """Between two of them the flat chain plays others, and goes back."""
     leave_out_boa(monkeypatch)
     flat, real = FlatChain([SENDER.address]), EmbeddedChain(None, accounts=[SENDER.address])
+    plain = PlainChain([SENDER.address])
     addresses: list[Address] = []
     count = {"0x0": 0, "0x1": 0, "logs": 0}
     for seed in range(PROGRAMS):
@@ -316,7 +318,9 @@ def test_random_programs_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> No
             flat.restore(snapshot)
         known = list(addresses)
         outcomes = play(flat, Random(seed), addresses)
-        assert outcomes == play(real, Random(seed), known), seed
+        for chain in (plain, real):
+            assert outcomes == play(chain, Random(seed), list(known)), seed
+        assert real._evm.last_header() == plain._evm.last_header(), seed
         database, root = flat.database, flat._evm.last_header().state_root
         places = list(database.worlds.get(root))
         assert state_of(flat, places) == state_of(real, places), seed
@@ -326,3 +330,4 @@ def test_random_programs_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> No
                 count["logs"] += len(outcome["logs"])
     assert min(count.values()) > PROGRAMS // 8, count
     real.close()
+    plain.close()

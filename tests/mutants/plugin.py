@@ -75,9 +75,9 @@ class Survey:
     def pytest_sessionstart(self) -> None:
         from eth.vm.forks.prague.computation import PragueComputation
 
-        from testkit.flat_chain import FlatComputation
+        from bcfl.ledger.devnet.instructions import QuickComputation
 
-        for computation in (PragueComputation, FlatComputation):
+        for computation in (PragueComputation, QuickComputation):
             recorded = self.recorded(computation.opcodes[JUMPDEST])
             computation.opcodes = {**computation.opcodes, JUMPDEST: recorded}
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from bcfl import garbage
 from bcfl.cli.groups import grouped, with_flags
 from bcfl.cli.options import CPU, ConfigFileOption, DeviceOption, PairsOption, runs_folder
 from bcfl.cli.output.challenges import challenge_content, challenge_fields
@@ -165,7 +166,9 @@ def run(
 def _play(path: Path, config: Config, resume: bool, display: RunDisplay, **compute: Any) -> Report:
     """Play the rounds, computed as `compute` says; an error that stops them says how to go on."""
     try:
-        from bcfl.federation import simulation
+        with garbage.loading():  # before there is anything of the user's: none of that may be set aside
+            import bcfl.ledger.devnet.evm  # noqa: F401
+            from bcfl.federation import simulation
 
         if resume:
             return simulation.resume(path, **compute)

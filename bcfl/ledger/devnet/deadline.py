@@ -25,6 +25,7 @@ from eth.vm.opcode import as_opcode
 from eth_typing import Address, BlockNumber
 
 from bcfl.ledger.devnet.evm import Evm
+from bcfl.ledger.devnet.instructions import QuickComputation
 from bcfl.ledger.devnet.node import NodeError
 
 TOO_MUCH: Final = -32005  # what nodes answer to a request that is beyond a limit
@@ -124,15 +125,15 @@ def _all_interruptible() -> dict[Address, Precompile]:
     return {at: _interruptible(call) for at, call in PragueComputation.get_precompiles().items()}
 
 
-class _Computation(PragueComputation):
-    opcodes = PragueComputation.opcodes | {
+class _Computation(QuickComputation):
+    opcodes = QuickComputation.opcodes | {
         code: _with_deadline(PragueComputation.opcodes[code]) for code in CHECKED
     }
-    _precompiles = _all_interruptible()
+    _precompiles = _all_interruptible()  # type: ignore[assignment]
 
 
 class _State(PragueState):
-    computation_class = _Computation
+    computation_class = _Computation  # type: ignore[assignment]
 
 
 class _VM(PragueVM):

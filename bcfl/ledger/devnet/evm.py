@@ -10,18 +10,27 @@ from typing import Any, TypeVar
 
 import rlp  # type: ignore[import-untyped]
 from eth._utils.address import generate_contract_address
-from eth.abc import BlockAPI, BlockHeaderAPI, ComputationAPI, ReceiptAPI, SignedTransactionAPI
+from eth.abc import (
+    BlockAPI,
+    BlockHeaderAPI,
+    ComputationAPI,
+    ReceiptAPI,
+    SignedTransactionAPI,
+    VirtualMachineAPI,
+)
 from eth.chains.base import MiningChain
 from eth.db.atomic import AtomicDB
 from eth.exceptions import CanonicalHeadNotFound, HeaderNotFound
 from eth.typing import AccountDetails, HeaderParams
 from eth.vm.forks.prague import PragueVM
+from eth.vm.forks.prague.state import PragueState
 from eth.vm.message import Message
 from eth_typing import Address, BlockNumber
 
 from bcfl.errors import RunError
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.database import Database
+from bcfl.ledger.devnet.instructions import QuickComputation
 from bcfl.ledger.devnet.logs import LogRow
 from bcfl.protocol.limits import BLOCK_GAS
 
@@ -30,11 +39,23 @@ Chain = TypeVar("Chain", bound="Evm")
 WEALTH = 10**24  # wei of each account at genesis: a million ether
 
 
+class QuickState(PragueState):
+    """Prague's rules with quick instructions."""
+
+    computation_class = QuickComputation  # type: ignore[assignment]
+
+
+class QuickVM(PragueVM):
+    """Prague with quick instructions."""
+
+    _state_class = QuickState
+
+
 class Evm(MiningChain):
     """py-evm's chain with its head in a Database; `header` is the block that is mined next."""
 
     chain_id = CHAIN_ID
-    vm_configuration = ((BlockNumber(0), PragueVM),)
+    vm_configuration: tuple[tuple[BlockNumber, type[VirtualMachineAPI]], ...] = ((BlockNumber(0), QuickVM),)
 
     def create_header_from_parent(self, parent_header: BlockHeaderAPI, **params: Any) -> BlockHeaderAPI:
         """Return the header after `parent_header`: one second later, with the same gas limit."""

@@ -30,10 +30,10 @@ def _branches(pytestconfig: pytest.Config) -> None:
         return
     from eth.vm.forks.prague.computation import PragueComputation
 
-    from testkit.flat_chain import FlatComputation
+    from bcfl.ledger.devnet.instructions import QuickComputation
     from tests import branches
 
-    for computation in (PragueComputation, FlatComputation):
+    for computation in (PragueComputation, QuickComputation):
         recorder = record_jumps(computation.opcodes[branches.JUMPI], branches.jumps)
         computation.opcodes = {**computation.opcodes, branches.JUMPI: recorder}
 

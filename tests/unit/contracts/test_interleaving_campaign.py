@@ -9,12 +9,12 @@ from random import Random
 import pytest
 
 from bcfl.ledger.contract import Receipt
-from bcfl.ledger.devnet.embedded import EmbeddedChain
 from testkit import interleaving_campaign, ledgers
 from testkit.flat_chain import FlatChain
 from testkit.harness import Federation
 from testkit.interleaving_campaign import PART, Campaign
 from testkit.interleavings import MINERS, TERMS, Interleaving
+from testkit.plain_chain import PlainChain
 from testkit.proposal_fixture import ProposalFixture
 
 
@@ -60,11 +60,6 @@ def test_a_part_that_fails_is_not_kept(tmp_path: Path) -> None:
     assert Campaign(path, fail).missing(range(PART)) == [range(PART)]
 
 
-def embedded(people: list[str]) -> EmbeddedChain:
-    """Return the chain that the commands use."""
-    return EmbeddedChain(None, accounts=people)
-
-
 def played(fixture: ProposalFixture, seed: int, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return every receipt, refusal and sum of an interleaving; blocks and seconds from its first on."""
     fixture.rewind()
@@ -93,7 +88,7 @@ def test_a_flat_chain_comes_to_what_py_evm_does(monkeypatch: pytest.MonkeyPatch)
     """Compare receipts, gas, reasons and money, whatever was played before."""
     flat = ProposalFixture(TERMS, miners=MINERS, kind=ledgers.BYTECODE)
     assert isinstance(flat.federation.chain, FlatChain)
-    monkeypatch.setattr(ledgers, "FlatChain", embedded)
+    monkeypatch.setattr(ledgers, "FlatChain", PlainChain)
     real = ProposalFixture(TERMS, miners=MINERS, kind=ledgers.BYTECODE)
     assert not isinstance(real.federation.chain, FlatChain)
     outcomes = [played(flat, seed, monkeypatch) for seed in (3, 1, 3)]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from eth.abc import OpcodeAPI
 from eth.vm import opcode_values as op
+from eth.vm.forks.prague.computation import PragueComputation
 
 DEPTH: Final = 1_000  # of a stack; the limit is 1,024
 MASK: Final = 2**256 - 1
@@ -45,7 +46,11 @@ def quick(opcodes: Mapping[int, OpcodeAPI]) -> dict[int, Any]:
         table[code] = _binary(opcodes[code], of)
     makers = {op.POP: _pop, op.MLOAD: _mload, op.MSTORE: _mstore}
     makers |= {op.JUMPDEST: _jumpdest, op.JUMP: _jump, op.JUMPI: _jumpi}
-    return table | {code: make(opcodes[code]) for code, make in makers.items()}
+    table |= {code: make(opcodes[code]) for code, make in makers.items()}
+    for code, instruction in table.items():
+        if instruction is not opcodes[code]:
+            instruction.mnemonic = opcodes[code].mnemonic  # which py-evm logs
+    return table
 
 
 @cache
@@ -198,3 +203,15 @@ def _jumpi(slow: Slow) -> Instruction:
         return None
 
     return run
+
+
+class QuickComputation(PragueComputation):
+    """Prague's instructions, the frequent ones in fewer calls."""
+
+    opcodes = quick(PragueComputation.opcodes)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.consume_gas = self._gas_meter.consume_gas  # type: ignore[method-assign]
+        for name in ("pop_ints", "pop_any", "pop1_int", "pop1_bytes", "pop1_any", "push_int", "push_bytes"):
+            setattr(self, f"stack_{name}", getattr(self._stack, name))
