@@ -64,7 +64,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--leaf-lanes", metavar="N", help="lanes of a leaf; else what bcfl takes")
-    lanes = parser.parse_args().leaf_lanes
+    parser.add_argument("--workers", metavar="N", help="train and judge in so many processes")
+    options = parser.parse_args()
+    further = {"--leaf-lanes": options.leaf_lanes, "--workers": options.workers}
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable,
@@ -77,7 +79,9 @@ def main() -> None:
             "--json",
         ]
         command += ["--devices", str(DEVICES), "--miners", str(MINERS), "--rounds", str(ROUNDS)]
-        command += ["--partition", "iid", "--runs", folder, *(["--leaf-lanes", lanes] if lanes else [])]
+        command += ["--partition", "iid", "--runs", folder]
+        for name, value in further.items():
+            command += [name, value] if value else []
         start = time.perf_counter()
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         seconds = time.perf_counter() - start

@@ -97,7 +97,7 @@ class Simulation:
         try:
             ledger, archive = setup.deploy(chain)
             schedule = setup.schedule(chain, ledger, archive, pooled(setup.learners, pool))
-            schedule.ahead = 0 if pool is None else pool.workers
+            schedule.ahead = 0 if pool is None else pool.workers + 1
             yield cls(run, schedule, setup.reporter(ledger, archive), task.metric, pool)
         finally:
             chain.close()
