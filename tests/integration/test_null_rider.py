@@ -1,4 +1,4 @@
-"""One of six that sends what does nothing must have nobody honest left out; real pictures, no chain."""
+"""One of six that does not train earns nothing, and has nobody honest left out; real pictures, no chain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from bcfl.config import Config
 from bcfl.learning.datasets import FASHION_DIRECTORY
-from bcfl.roles.checks import mark
+from bcfl.roles.checks import mark, novelty
 from testkit.chainless import Chainless, RoundOutcome
 from testkit.few_attacks import Few
 from testkit.trigger_attacks import set_up
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def play() -> list[RoundOutcome]:
+def play(attack: str) -> list[RoundOutcome]:
     """Play with the first of six devices as the rider."""
     config = Config(
         devices=6, miners=3, rounds=ROUNDS, task="fashion-mnist", min_updates=1, check_time=False, seed=0,
@@ -28,7 +28,7 @@ def play() -> list[RoundOutcome]:
     )  # fmt: skip
     data = set_up(config, SAMPLES)
     federation = Chainless.create(config, data)
-    Few(federation, "null rider", frozenset({0}), data).join()
+    Few(federation, attack, frozenset({0}), data).join()
     return [federation.play_round() for _ in range(ROUNDS)]
 
 
@@ -39,9 +39,20 @@ def test_an_empty_update_frames_nobody_whom_the_round_needs(monkeypatch: pytest.
     has some classes is left out in the second round, and remembered: 67.6 % of the test data are right after
     it, 76.3 with it.
     """
-    outcomes = play()
+    monkeypatch.setattr(novelty, "TAUGHT", 0.0)  # else the rider is left out itself
+    outcomes = play("null rider")
     assert all(NEEDED in outcome.accepted for outcome in outcomes)
     monkeypatch.setattr(mark, "WIDE_NEED", 10.0)
-    without = play()
+    without = play("null rider")
     assert [NEEDED in outcome.accepted for outcome in without] == [True, False]
     assert (without[-1].accuracy or 0.0) < (outcomes[-1].accuracy or 0.0) - 0.05
+
+
+@pytest.mark.parametrize("attack", ["null rider", "noise rider"])
+def test_who_has_learned_nothing_new_of_any_class_is_left_out(
+    attack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = play(attack)
+    assert [outcome.rejected for outcome in outcomes] == [{0: "duplicate"}] * ROUNDS
+    monkeypatch.setattr(novelty, "TAUGHT", 0.0)
+    assert all(0 in outcome.accepted for outcome in play(attack))

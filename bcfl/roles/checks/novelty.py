@@ -4,6 +4,9 @@ An update is taken across the span of all updates of the last two rounds. What i
 rounding; of honest training of the present model it is a good part. Mixtures with noise have something left,
 too: but honest remainders have something in common, since all train one model, and noise shares nothing. How
 much of a remainder the others explain is found by regression without it, for which inner products are enough.
+Among few nothing can be said of what remainders share. There the miner's own data say which way each class
+leads: what is new in an update has to go those ways, whichever of them.
+
 Free riders mix and disguise: Fraboni, Vidal, Lorenzi 2021, arXiv:2006.11901.
 """
 
@@ -18,6 +21,8 @@ NEEDS = Needs.GRAM  # of sketches, with those of earlier rounds
 NEW = 0.02  # least part of an update's length that history does not explain; mixtures: 0.006, by rounding
 SHARED = 0.01  # least part of that remainder, squared, that others explain; honest ones: 0.02 and more
 NEW_YIELDS, SHARED_YIELDS = 4.0, 8.0  # bounds are at most this part of the median
+TAUGHT = 0.15  # least part of the median; honest ones have 0.29 and more, noise 0.1 at the most
+RANK = 1e-6  # of the largest: eigenvalues that are none
 CHANCE = 3.0  # standard deviations of what chance explains
 MIN_UPDATES = 16  # fewer remainders explain nothing by what they share
 ROOM = 8  # numbers of an update for each earlier one: fewer are explained by chance
@@ -48,6 +53,23 @@ def check(updates: Products, earlier: Products, among: Mask) -> tuple[Scores, Sc
         chance = CHANCE * np.sqrt(2 * len(left)) / (size - len(earlier))
         least_shared = min(SHARED, _median(shared[left]) / SHARED_YIELDS - chance)
     return bounded("new", new, minimum=least_new), bounded("shared", shared, minimum=least_shared)
+
+
+def check_taught(rows: Products, earlier: Products, among: Mask) -> Scores:
+    """Score how much of what is new in each update goes the ways in which classes lead.
+
+    `rows`: updates, and behind them the slopes of the miner's loss on each class, (updates + classes,
+    numbers), of unit length or zero. `among`: (updates,). Training on data of whatever classes has a good
+    part of its remainder along them, also where history has been taken off both, and at rest. What is made of
+    history and noise has none but by chance. An update that is zero has nothing new, and passes.
+    """
+    rest, count = remainders(rows, earlier), len(among)
+    values, vectors = np.linalg.eigh(rest[count:, count:])
+    kept = values > RANK * max(float(values[-1]), 1e-30)
+    along = rest[:count, count:] @ (vectors[:, kept] / np.sqrt(values[kept]))
+    new = np.sqrt(np.maximum(np.diag(rest)[:count], 0.0))
+    taught = np.where(new > 1e-9, np.linalg.norm(along, axis=1) / np.maximum(new, 1e-9), np.inf)
+    return bounded("taught", taught, minimum=TAUGHT * _median(taught[among]))
 
 
 def remainders(updates: Products, earlier: Products) -> Square:

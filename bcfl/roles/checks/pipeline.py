@@ -37,6 +37,8 @@ from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values
 
 CLIP = 2.0  # median norms: what counts of a longer update
 HEAVY = 0.5  # weight from which on an update says what direction is usual
+STILL = 0.1  # of an update's length, where no class has a gradient
+MIN_TAUGHT = 3  # updates of which the one in the middle says what is usual
 HARMLESS = 0.01  # of the loss: what dropping a cluster may cost
 
 
@@ -89,6 +91,7 @@ class CheckInputs:
     earlier_copies: Scores | None = None  # how near each is to one of an earlier round
     sketches: Matrix | None = None  # of the updates, and of all of earlier rounds, of unit length
     earlier_sketches: Matrix | None = None
+    sketch: Callable[[Matrix], Matrix] | None = None  # makes those of others
     contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
     has_noise: bool = False  # whether the terms ask devices for it
     blamed: Mask | None = None  # whose device is remembered as `quality`, see `memory.blamed`
@@ -166,6 +169,28 @@ class _Pipeline:
             sketches, earlier = (Updates(matrix).view(novelty.NEEDS) for matrix in matrices)
             for scores in novelty.check(sketches, earlier, among):
                 self._add(Verdict.DUPLICATE, scores.exempt(self.short))
+            if self.is_few:
+                self._judge_taught(self.inputs.sketches, earlier)
+
+    def _judge_taught(self, sketches: Matrix, earlier: View) -> None:
+        """Look whether what is new in few updates was learned from data of any classes."""
+        sketch, find, among = self.inputs.sketch, self.reference.class_slopes, self.remaining & ~self.short
+        if sketch is None or find is None or among.sum() < MIN_TAUGHT:
+            return
+        slopes = find(hidden_task.SAMPLES)
+        if len(slopes) >= 2 and not self._moves_statistics(slopes, among):
+            rows = Updates(np.concatenate([sketches, sketch(slopes)])).view(novelty.NEEDS)
+            scores = novelty.check_taught(rows, earlier, among)
+            self._add(Verdict.DUPLICATE, scores.exempt(self.short))
+
+    def _moves_statistics(self, slopes: Matrix, among: Mask) -> bool:
+        """Return whether a good part of most updates is where no class has a gradient, as statistics."""
+        updates, is_still = self.updates.view(Needs.VECTOR).matrix, ~slopes.any(axis=0)
+        if not is_still.any():
+            return False
+        norms = self.updates.view(Needs.GRAM).norms[among]
+        parts = np.linalg.norm(updates[:, is_still], axis=1)[among] / np.maximum(norms, SMALLEST)
+        return bool(np.median(parts) > STILL)
 
     def _judge_directions(self) -> None:
         """Run the checks on where updates lead: clusters, held-out data, direction, least norm, Krum."""

@@ -10,15 +10,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from bcfl.ports import Matrix, Vector
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.roles.checks import duplicate
+from bcfl.roles.checks.few import FEW
 from bcfl.roles.checks.scores import Scores, bounded
 
 SIZE = 8_192  # numbers in a sketch; so many, so that chance explains little of one by others
+FEW_SIZE = 65_536  # of few updates: where one has next to nothing of something, chance must not add to it
 ROUNDS = 2  # earlier rounds that are remembered
 
 
@@ -29,6 +32,7 @@ class Comparison:
     sketches: Matrix
     earlier: Matrix  # of the last change of the model and of all updates, the latest round first
     copies: Scores | None  # how near each is to an accepted one; None if there is none
+    sketch: Callable[[Matrix], Matrix]  # makes others: (vectors, parameters) -> (vectors, numbers)
 
 
 class Sketches:
@@ -41,8 +45,8 @@ class Sketches:
     def __init__(self, load: Callable[[list[Submission]], tuple[list[int], Matrix]]) -> None:
         self._load = load
         self._signs: Matrix | None = None
-        # By round and number of submissions: positions, and sketches in their order.
-        self._sketches: dict[tuple[int, int], tuple[list[int], Matrix]] = {}
+        # By round, number of submissions and size: positions, and sketches in their order.
+        self._sketches: dict[tuple[int, int, int], tuple[list[int], Matrix]] = {}
 
     def compare(
         self,
@@ -58,60 +62,72 @@ class Sketches:
         and nobody made alone. What was trained from the same model, before a void round, explains nothing: it
         comes to the same.
         """
-        sketches = self.sketch(updates)
+        size = FEW_SIZE if len(current.submissions) <= FEW else SIZE
+        sketches = self.sketch(updates, size)
         devices = [item.update.device for item in submissions]
         numbers = history.numbers_before(current.number, ROUNDS)[::-1]
         self._sketches = {key: value for key, value in self._sketches.items() if key[0] in numbers}
         positions = [item.position for item in submissions]
-        self._sketches[current.number, len(current.submissions)] = (positions, sketches)
-        accepted = [self._accepted(history.rounds[number]) for number in numbers]
+        self._sketches[current.number, len(current.submissions), size] = (positions, sketches)
+        accepted = [self._accepted(history.rounds[number], size) for number in numbers]
         model = history.model_before(current.number)
-        rows = [self._of(history.rounds[n])[1] for n in numbers if history.model_before(n) != model]
+        rows = [self._of(history.rounds[n], size)[1] for n in numbers if history.model_before(n) != model]
         if delta is not None:
-            accepted.append(([-1], self.sketch(delta[None])))
+            accepted.append(([-1], self.sketch(delta[None], size)))
             rows.insert(0, accepted[-1][1])
+        explained = np.concatenate([sketches[:0], *rows])
         return Comparison(
-            sketches, np.concatenate([sketches[:0], *rows]), copies(sketches, devices, accepted)
+            sketches, explained, copies(sketches, devices, accepted), self._sketcher(updates.shape[1], size)
         )
 
-    def sketch(self, updates: Matrix) -> Matrix:
-        """Return sketches of unit norm, (updates, SIZE), of updates, (updates, parameters).
+    def sketch(self, updates: Matrix, size: int = SIZE) -> Matrix:
+        """Return sketches of unit norm, (updates, size), of updates, (updates, parameters)."""
+        return self._sketcher(updates.shape[1], size)(updates)
 
-        Where these are no larger than a sketch, only their norm changes.
-        """
-        count, parameters = updates.shape
-        if parameters > SIZE:
-            if self._signs is None:
-                rng = np.random.default_rng(secrets.randbits(128))
-                self._signs = rng.choice(np.array([-1, 1], np.float32), (1, parameters))
-            sums = np.zeros((count, SIZE), np.float32)
-            for start in range(0, parameters, SIZE):  # one stride after the other: a copy would take longer
-                stride = slice(start, start + SIZE)
-                part = updates[:, stride] * self._signs[:, stride]
-                sums[:, : part.shape[1]] += part
-            updates = sums
-        norms = np.linalg.norm(updates.astype(np.float64), axis=1, keepdims=True)
-        sketches: Matrix = (updates / np.maximum(norms, 1e-30)).astype(np.float32)
-        return sketches
+    def _sketcher(self, parameters: int, size: int) -> Callable[[Matrix], Matrix]:
+        """Return what makes sketches, with signs that stay the same."""
+        if self._signs is None:
+            rng = np.random.default_rng(secrets.randbits(128))
+            self._signs = rng.choice(np.array([-1, 1], np.float32), (1, parameters))
+        return partial(sketched, signs=self._signs, size=size)
 
-    def _of(self, round_: Round) -> tuple[list[int], Matrix]:
+    def _of(self, round_: Round, size: int) -> tuple[list[int], Matrix]:
         """Return positions and sketches of an earlier round's updates, made anew after a restart."""
-        key = round_.number, len(round_.submissions)
+        key = round_.number, len(round_.submissions), size
         if key not in self._sketches:
             places, rows = self._load(round_.submissions)
-            self._sketches[key] = ([round_.submissions[i].position for i in places], self.sketch(rows))
+            positions = [round_.submissions[place].position for place in places]
+            self._sketches[key] = positions, self.sketch(rows, size)
         return self._sketches[key]
 
-    def _accepted(self, round_: Round) -> tuple[list[int], Matrix]:
+    def _accepted(self, round_: Round, size: int) -> tuple[list[int], Matrix]:
         """Return devices and sketches of an earlier round's updates.
 
         Where the round was counted, only of the accepted ones: what was dropped may be a copy, and its
         original must not be taken for a copy of it.
         """
-        positions, sketches = self._of(round_)
+        positions, sketches = self._of(round_, size)
         accepted = round_.accepted  # made anew each time that it is asked for
         rows = [i for i, p in enumerate(positions) if accepted is None or accepted[p]]
         return [round_.submissions[positions[i]].update.device for i in rows], sketches[rows]
+
+
+def sketched(updates: Matrix, signs: Matrix, size: int) -> Matrix:
+    """Return sketches of unit norm, (updates, size), of updates, (updates, parameters).
+
+    `signs`: (1, parameters). Where updates are no larger than a sketch, only their norm changes.
+    """
+    count, parameters = updates.shape
+    if parameters > size:
+        sums = np.zeros((count, size), np.float32)
+        for start in range(0, parameters, size):  # one stride after the other: a copy would take longer
+            stride = slice(start, start + size)
+            part = updates[:, stride] * signs[:, stride]
+            sums[:, : part.shape[1]] += part
+        updates = sums
+    norms = np.linalg.norm(updates.astype(np.float64), axis=1, keepdims=True)
+    sketches: Matrix = (updates / np.maximum(norms, 1e-30)).astype(np.float32)
+    return sketches
 
 
 def copies(

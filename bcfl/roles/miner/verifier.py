@@ -169,6 +169,7 @@ class Verifier:
             None if beside is None else beside.copies,
             None if beside is None else beside.sketches,
             None if beside is None else beside.earlier,
+            None if beside is None else beside.sketch,
             self._contributed(history, current, submissions),
             Noise.of(self.archive.layout) is not None,
             blamed(history, current, submissions, Verdict.QUALITY),

@@ -100,3 +100,30 @@ def test_what_was_dropped_before_explains_nothing() -> None:
     updates[:6] = np.random.default_rng(3).normal(size=SIZE) + 0.01 * updates[:6]
     assert rejected(updates, earlier) == ([], [])
     assert rejected(updates, earlier, np.arange(COUNT) >= 5) == ([], [5])
+
+
+def taught(rows: np.ndarray, earlier: np.ndarray, classes: np.ndarray) -> list[int]:
+    everybody = np.ones(len(rows), bool)
+    scores = novelty.check_taught(unit(np.concatenate([rows, classes])), unit(earlier), everybody)
+    return np.flatnonzero(~scores.passed).tolist()
+
+
+@pytest.mark.parametrize("count", [3, 6, 20])
+@pytest.mark.parametrize("bad", [0, 1])
+def test_what_is_new_has_to_go_the_ways_of_classes_among_few(count: int, bad: int) -> None:
+    """Each device knows one or two of ten classes; a rider mixes what was, and adds noise."""
+    rng, numbers = np.random.default_rng(count), 30_000
+    classes = rng.normal(size=(10, numbers))
+    known = rng.dirichlet(np.full(10, 0.2), (3, count))
+    rounds = known @ classes + 3 * rng.normal(size=(3, count, numbers)) * known.max(axis=2, keepdims=True)
+    updates, earlier = rounds[2], np.concatenate(rounds[:2])
+    assert taught(updates, earlier, classes) == []
+    mixture = rng.normal(size=len(earlier)) @ earlier
+    noise = rng.normal(size=numbers)
+    updates[bad] = mixture / np.linalg.norm(mixture) + noise / np.linalg.norm(noise)
+    assert taught(updates, earlier, classes) == [bad]
+    assert taught(updates, earlier[:0], classes) == [], "nothing is known of what was"
+    updates[bad] = noise
+    assert taught(updates, earlier[:0], classes) == [bad]
+    updates[bad] = 0.0
+    assert taught(updates, earlier, classes) == [], "who has nothing to say copies nobody"

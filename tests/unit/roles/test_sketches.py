@@ -12,7 +12,7 @@ from bcfl.protocol.rounds import History
 from bcfl.roles.checks import novelty
 from bcfl.roles.miner.sketches import ROUNDS, SIZE, Comparison, Sketches
 
-DEVICES, PARAMETERS, LAST = 20, 10_000, 4
+DEVICES, PARAMETERS, LAST = 24, 10_000, 4
 ALL = np.ones(DEVICES, bool)
 
 
