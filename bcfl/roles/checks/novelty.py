@@ -61,7 +61,8 @@ def check_taught(rows: Products, earlier: Products, among: Mask) -> Scores:
     `rows`: updates, and behind them the slopes of the miner's loss on each class, (updates + classes,
     numbers), of unit length or zero. `among`: (updates,). Training on data of whatever classes has a good
     part of its remainder along them, also where history has been taken off both, and at rest. What is made of
-    history and noise has none but by chance. An update that is zero has nothing new, and passes.
+    history and noise has none but by chance; a small model has so much by chance that this says nothing. An
+    update that is zero has nothing new, and passes.
     """
     rest, count = remainders(rows, earlier), len(among)
     values, vectors = np.linalg.eigh(rest[count:, count:])
@@ -69,7 +70,11 @@ def check_taught(rows: Products, earlier: Products, among: Mask) -> Scores:
     along = rest[:count, count:] @ (vectors[:, kept] / np.sqrt(values[kept]))
     new = np.sqrt(np.maximum(np.diag(rest)[:count], 0.0))
     taught = np.where(new > 1e-9, np.linalg.norm(along, axis=1) / np.maximum(new, 1e-9), np.inf)
-    return bounded("taught", taught, minimum=TAUGHT * _median(taught[among]))
+    least, chance = (
+        TAUGHT * _median(taught[among]),
+        np.sqrt(kept.sum() / max(rows.shape[1] - len(earlier), 1)),
+    )
+    return bounded("taught", taught, minimum=least if least > chance else -np.inf)
 
 
 def remainders(updates: Products, earlier: Products) -> Square:

@@ -127,3 +127,12 @@ def test_what_is_new_has_to_go_the_ways_of_classes_among_few(count: int, bad: in
     assert taught(updates, earlier[:0], classes) == [bad]
     updates[bad] = 0.0
     assert taught(updates, earlier, classes) == [], "who has nothing to say copies nobody"
+
+
+def test_what_is_taught_says_nothing_of_a_small_model() -> None:
+    """Of 100 numbers, as many as ten classes and twelve updates span by chance a part of any."""
+    rng = np.random.default_rng(1)
+    classes, earlier = rng.normal(size=(10, 100)), rng.normal(size=(12, 100))
+    updates = rng.dirichlet(np.full(10, 0.2), 6) @ classes + 3 * rng.normal(size=(6, 100))
+    updates[0] = rng.normal(size=100)
+    assert taught(updates, earlier, classes) == []
