@@ -125,8 +125,8 @@ PLANTS = (
     ),
     Plant(
         "a vote is sent twice",
-        f"{_VOTING}.vote",
-        "self.context.address in snapshot.current.vote_commits or",
+        f"{_VOTING}._is_due",
+        "not has_voted and",
         "",
     ),
     Plant(
