@@ -25,8 +25,9 @@ from bcfl.learning import Dataset, Samples, Split, Task
 from bcfl.learning.training import TorchLearner, device_learner, initial_model, miner_learner
 from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks import pipeline
+from bcfl.roles.checks.few import FEW
 from bcfl.roles.miner import judging
-from bcfl.roles.miner.sketches import Sketches, copies
+from bcfl.roles.miner.sketches import FEW_SIZE, SIZE, Sketches, copies
 from benchmarks.measurement import best_seconds
 
 SHARE, HELD_OUT = 850, 1800  # samples of a device and of a miner, as 60 and 5 share Fashion-MNIST
@@ -54,12 +55,13 @@ def judge(
 
     `earlier`: the sketches of rounds before.
     """
-    count = len(updates)
-    rows, devices = sketches.sketch(updates), list(range(count))
+    count, size = len(updates), len(earlier[0][0])
+    rows, devices = sketches.sketch(updates, size), list(range(count))
     inputs = pipeline.CheckInputs(
         updates, np.full(count, 1.0), devices, np.ones(count, bool),
         earlier_copies=copies(rows, devices, [(devices, each) for each in earlier]),
         sketches=rows, earlier_sketches=np.concatenate(earlier),
+        sketch=lambda vectors: sketches.sketch(vectors, size),
     )  # fmt: skip
     return judging.judge(miner, judging.Case(model, 1, inputs, pipeline.Checks()))
 
@@ -90,7 +92,7 @@ def main() -> None:
         updates = np.stack([device.train(model, number).vector - model for device in devices])
         updates[: options.flipped] *= -2
         if number < 3:
-            earlier.append(sketches.sketch(updates))
+            earlier.append(sketches.sketch(updates, FEW_SIZE if len(updates) <= FEW else SIZE))
             model = (model + updates.mean(axis=0)).astype(np.float32)
     result = judge(miner, model, updates, sketches, earlier)
     accepted = f"{result.verdicts.count(0)} accepted"
