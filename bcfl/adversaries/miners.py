@@ -31,6 +31,11 @@ class DishonestVerifier(Verifier):
         vars(self).update(vars(honest))
         self._honest, self._rule = honest, rule
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether updates are to be judged elsewhere before the vote: its rule may not look at them."""
+        return False
+
     def verdicts(self, history: History, current: Round) -> Verdicts:
         """Return one verdict for each submission, whatever it is worth."""
         verdicts = self._rule(self._honest, history, current)
