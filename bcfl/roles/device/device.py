@@ -27,7 +27,10 @@ ADVICE = {
         "it differs too much from the others: other data, another learning rate? `bcfl votes` has the figures"
     ),
     Verdict.QUALITY: "it makes the model worse on a miner's data; are your labels right? see `bcfl votes`",
-    Verdict.DUPLICATE: "it is too like an update that was committed before; `bcfl votes` has the figures",
+    Verdict.DUPLICATE: (
+        "it is too like an update that was committed before, or has nothing new that data of any class teach: "
+        "did it train? `bcfl votes` has the figures"
+    ),
 }  # what the owner of a device can do about a rejection
 log = logging.getLogger(__name__)
 
