@@ -28,7 +28,7 @@ ADVICE = {
     ),
     Verdict.QUALITY: "it makes the model worse on a miner's data; are your labels right? see `bcfl votes`",
     Verdict.DUPLICATE: (
-        "it is too like an update that was committed before, or has nothing new that data of any class teach: "
+        "it is too like an update that was committed before, or has nothing new that any data teach: "
         "did it train? `bcfl votes` has the figures"
     ),
 }  # what the owner of a device can do about a rejection
