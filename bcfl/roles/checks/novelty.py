@@ -5,7 +5,7 @@ rounding; of honest training of the present model it is a good part. Mixtures wi
 too: but honest remainders have something in common, since all train one model, and noise shares nothing. How
 much of a remainder the others explain is found by regression without it, for which inner products are enough.
 Among few nothing can be said of what remainders share. There the miner's own data say which way each class
-leads: what is new in an update has to go those ways, whichever of them.
+leads: what is new in an update must not be noise to those ways.
 
 Free riders mix and disguise: Fraboni, Vidal, Lorenzi 2021, arXiv:2006.11901.
 """
@@ -21,7 +21,8 @@ NEEDS = Needs.GRAM  # of sketches, with those of earlier rounds
 NEW = 0.02  # least part of an update's length that history does not explain; mixtures: 0.006, by rounding
 SHARED = 0.01  # least part of that remainder, squared, that others explain; honest ones: 0.02 and more
 NEW_YIELDS, SHARED_YIELDS = 4.0, 8.0  # bounds are at most this part of the median
-TAUGHT = 0.15  # least part of the median; honest ones have 0.29 and more, noise 0.1 at the most
+BY_CHANCE = 1.6  # times what chance gives: noise has 1.5 at the most, honest ones 2.4 and more
+TAUGHT = 0.15  # of the median: where chance gives more, noise is not told from training
 RANK = 1e-6  # of the largest: eigenvalues that are none
 CHANCE = 3.0  # standard deviations of what chance explains
 MIN_UPDATES = 16  # fewer remainders explain nothing by what they share
@@ -70,11 +71,9 @@ def check_taught(rows: Products, earlier: Products, among: Mask) -> Scores:
     along = rest[:count, count:] @ (vectors[:, kept] / np.sqrt(values[kept]))
     new = np.sqrt(np.maximum(np.diag(rest)[:count], 0.0))
     taught = np.where(new > 1e-9, np.linalg.norm(along, axis=1) / np.maximum(new, 1e-9), np.inf)
-    least, chance = (
-        TAUGHT * _median(taught[among]),
-        np.sqrt(kept.sum() / max(rows.shape[1] - len(earlier), 1)),
-    )
-    return bounded("taught", taught, minimum=least if least > chance else -np.inf)
+    chance = np.sqrt(kept.sum() / max(rows.shape[1] - len(earlier), 1))
+    is_sharp = TAUGHT * _median(taught[among]) > chance
+    return bounded("taught", taught, minimum=BY_CHANCE * chance if is_sharp else -np.inf)
 
 
 def remainders(updates: Products, earlier: Products) -> Square:
