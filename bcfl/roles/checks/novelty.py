@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from bcfl.roles.checks.needs import Needs, Products
+from bcfl.ports import Matrix
+from bcfl.roles.checks.needs import SMALLEST, Needs, Products, View
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
 
 NEEDS = Needs.GRAM  # of sketches, with those of earlier rounds
+STATISTICS_NEEDS = Needs.GRAM | Needs.VECTOR  # norms, and the numbers that have no gradient
 NEW = 0.02  # least part of an update's length that history does not explain; mixtures: 0.006, by rounding
 SHARED = 0.01  # least part of that remainder, squared, that others explain; honest ones: 0.02 and more
 NEW_YIELDS, SHARED_YIELDS = 4.0, 8.0  # bounds are at most this part of the median
 BY_CHANCE = 1.6  # times what chance gives: noise has 1.5 at the most, honest ones 2.4 and more
 TAUGHT = 0.15  # of the median: where chance gives more, noise is not told from training
+STILL = 0.1  # of an update's length, where no class has a gradient
 RANK = 1e-6  # of the largest: eigenvalues that are none
 CHANCE = 3.0  # standard deviations of what chance explains
 MIN_UPDATES = 16  # fewer remainders explain nothing by what they share
@@ -74,6 +77,18 @@ def check_taught(rows: Products, earlier: Products, among: Mask) -> Scores:
     chance = np.sqrt(kept.sum() / max(rows.shape[1] - len(earlier), 1))
     is_sharp = TAUGHT * _median(taught[among]) > chance
     return bounded("taught", taught, minimum=BY_CHANCE * chance if is_sharp else -np.inf)
+
+
+def moves_statistics(updates: View, slopes: Matrix, among: Mask) -> bool:
+    """Return whether a good part of most updates is where no class has a gradient, as a norm layer's means.
+
+    `slopes`: (classes, parameters). `among`: (updates,), those that count.
+    """
+    is_still = ~slopes.any(axis=0)
+    if not is_still.any():
+        return False
+    parts = np.linalg.norm(updates.matrix[:, is_still], axis=1) / np.maximum(updates.norms, SMALLEST)
+    return bool(np.median(parts[among]) > STILL)
 
 
 def remainders(updates: Products, earlier: Products) -> Square:

@@ -37,7 +37,6 @@ from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values
 
 CLIP = 2.0  # median norms: what counts of a longer update
 HEAVY = 0.5  # weight from which on an update says what direction is usual
-STILL = 0.1  # of an update's length, where no class has a gradient
 MIN_TAUGHT = 3  # updates of which the one in the middle says what is usual
 HARMLESS = 0.01  # of the loss: what dropping a cluster may cost
 
@@ -178,19 +177,11 @@ class _Pipeline:
         if sketch is None or find is None or among.sum() < MIN_TAUGHT:
             return
         slopes = find(hidden_task.SAMPLES)
-        if len(slopes) >= 2 and not self._moves_statistics(slopes, among):
+        updates = self.updates.view(novelty.STATISTICS_NEEDS)
+        if len(slopes) >= 2 and not novelty.moves_statistics(updates, slopes, among):
             rows = Updates(np.concatenate([sketches, sketch(slopes)])).view(novelty.NEEDS)
             scores = novelty.check_taught(rows, earlier, among)
             self._add(Verdict.DUPLICATE, scores.exempt(self.short))
-
-    def _moves_statistics(self, slopes: Matrix, among: Mask) -> bool:
-        """Return whether a good part of most updates is where no class has a gradient, as statistics."""
-        updates, is_still = self.updates.view(Needs.VECTOR).matrix, ~slopes.any(axis=0)
-        if not is_still.any():
-            return False
-        norms = self.updates.view(Needs.GRAM).norms[among]
-        parts = np.linalg.norm(updates[:, is_still], axis=1)[among] / np.maximum(norms, SMALLEST)
-        return bool(np.median(parts) > STILL)
 
     def _judge_directions(self) -> None:
         """Run the checks on where updates lead: clusters, held-out data, direction, least norm, Krum."""
