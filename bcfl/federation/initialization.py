@@ -35,6 +35,7 @@ from bcfl.roles.common.journal import Journal
 from bcfl.roles.common.vault import Vault
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
+from bcfl.roles.miner.sketches import Signs
 from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.storage import DirectoryStore
 
@@ -143,10 +144,11 @@ class Initialization:
         self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive, make: MakeLearner
     ) -> list[Miner]:
         miners, checks = list[Miner](), Checks(**self.config.checks)
+        signs = Signs() if len(self.miners) > 1 else None  # whoever is alone shares nothing
         wishes = partial(engine_after, self.config.wishes)
         for i, account in enumerate(self.miners):
             own = archive.of_party(self._vault(account, ledger, relay))
-            verifier = Verifier(make((MINER, i)), ledger, own, checks)
+            verifier = Verifier(make((MINER, i)), ledger, own, checks, signs)
             parts = MinerParts(account, ledger, relay, own, verifier, self._journal(account), wishes)
             miners.append(self.assignment.miner(i, parts))
             relay.open(account.address, miners[-1])

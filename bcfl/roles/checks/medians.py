@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcfl.ports import Matrix, Vector
+from bcfl.roles.checks.shared import once
 
 NETWORK: Final = 32  # updates up to which a network is quicker
 WIDE, NARROW = 8_192, 250  # parameters in a piece that fits the processor's cache: of a network, of sorting
@@ -27,6 +28,10 @@ def median_of(updates: Matrix, among: npt.NDArray[np.bool_]) -> Vector:
 
     `among`, (updates,), says which. The updates hold no NaN.
     """
+    return once("median", among.tobytes(), [updates], lambda: _median_of(updates, among))
+
+
+def _median_of(updates: Matrix, among: npt.NDArray[np.bool_]) -> Vector:
     places = np.flatnonzero(among)
     low, high = (len(places) - 1) // 2, len(places) // 2
     median, has_network = np.empty(updates.shape[1], np.float32), len(places) <= NETWORK

@@ -8,17 +8,20 @@ weights differ in one update differ by that update (docs/decisions/0081-no-singl
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
 from enum import Flag
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks.scores import Square, Values
+from bcfl.roles.checks.shared import once
 
 SMALLEST: Final = 1e-30  # in the place of a norm of 0 that is divided by
+Result = TypeVar("Result")
 
 
 class Needs(Flag):
@@ -74,7 +77,7 @@ class Updates:
     @cached_property
     def gram(self) -> Square:
         """The inner products of all, (updates, updates)."""
-        return gram(self._matrix)
+        return once("gram", None, [self._matrix], lambda: gram(self._matrix))
 
     @cached_property
     def norms(self) -> Values:
@@ -85,8 +88,12 @@ class Updates:
     @cached_property
     def cosines(self) -> Square:
         """The cosines of all, (updates, updates)."""
-        cosines: Square = self.gram / np.maximum(np.outer(self.norms, self.norms), SMALLEST)
-        return cosines
+
+        def cosines() -> Square:
+            angles: Square = self.gram / np.maximum(np.outer(self.norms, self.norms), SMALLEST)
+            return angles
+
+        return once("cosines", None, [self._matrix], cosines)
 
     def view(self, needs: Needs) -> View:
         """Return what a check with these needs may use."""
@@ -183,6 +190,12 @@ class Columns:
         """Return inner products with rows, (rows, parameters), as (rows, columns)."""
         products: npt.NDArray[np.float32] = rows @ self._matrix.T
         return products
+
+
+def once_of(kind: str, details: Hashable, rows: Sequence[Products], make: Callable[[], Result]) -> Result:
+    """Return what `make` returns of rows, once where they are shared: see `once` in `shared`."""
+    matrices: list[Any] = [each._matrix if isinstance(each, View) else each for each in rows]
+    return once(kind, details, matrices, make)
 
 
 def gram(updates: Matrix) -> Square:

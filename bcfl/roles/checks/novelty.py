@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from bcfl.ports import Matrix
-from bcfl.roles.checks.needs import SMALLEST, Needs, Products, View
+from bcfl.roles.checks.needs import SMALLEST, Needs, Products, View, once_of
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
 
 NEEDS = Needs.GRAM  # of sketches, with those of earlier rounds
@@ -40,6 +40,10 @@ def check(updates: Products, earlier: Products, among: Mask) -> tuple[Scores, Sc
     as many are taken as there is room for. Both bounds give way to the crowd: where training comes to rest,
     honest updates repeat themselves.
     """
+    return once_of("novelty", among.tobytes(), [updates, earlier], lambda: _check(updates, earlier, among))
+
+
+def _check(updates: Products, earlier: Products, among: Mask) -> tuple[Scores, Scores]:
     count, size = updates.shape
     new, shared = np.ones(count), np.ones(count)
     room = size // ROOM

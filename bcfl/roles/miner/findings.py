@@ -59,6 +59,7 @@ class Finding:
 
 def failures(submissions: Sequence[Submission], reason: Verdict, scores: Scores) -> list[Finding]:
     """Return a finding for each update that a rule rejects; the scores are in the order of `submissions`."""
+    passed = scores.passed  # made anew each time that it is asked for
     return [
         Finding(
             item.position,
@@ -70,7 +71,7 @@ def failures(submissions: Sequence[Submission], reason: Verdict, scores: Scores)
             _number(scores.maximum[place]),
         )
         for place, item in enumerate(submissions)
-        if not scores.passed[place]
+        if not passed[place]
     ]
 
 

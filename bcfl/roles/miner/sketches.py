@@ -19,6 +19,7 @@ from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.roles.checks import duplicate
 from bcfl.roles.checks.few import FEW
 from bcfl.roles.checks.scores import Scores, bounded
+from bcfl.roles.checks.shared import once, share
 
 SIZE = 8_192  # numbers in a sketch; so many, so that chance explains little of one by others
 FEW_SIZE = 65_536  # of few updates: where one has next to nothing of something, chance must not add to it
@@ -35,16 +36,31 @@ class Comparison:
     sketch: Callable[[Matrix], Matrix]  # makes others: (vectors, parameters) -> (vectors, numbers)
 
 
+class Signs:
+    """The random signs of a miner, or of all miners of one process: then they keep each sketch once."""
+
+    def __init__(self) -> None:
+        self._signs: Matrix | None = None
+
+    def of(self, parameters: int) -> Matrix:
+        """Return the signs, (1, parameters), that stay the same."""
+        if self._signs is None:
+            rng = np.random.default_rng(secrets.randbits(128))
+            self._signs = share(rng.choice(np.array([-1, 1], np.float32), (1, parameters)))
+        return self._signs
+
+
 class Sketches:
     """Sketches of the last rounds' updates; `load` reads the updates of a round that are not sketched yet.
 
     `load` takes submissions, and returns the places of those that it has and their rows,
-    (places, parameters).
+    (places, parameters). What follows from shared rows is found once for all miners with the same `signs`.
     """
 
-    def __init__(self, load: Callable[[list[Submission]], tuple[list[int], Matrix]]) -> None:
-        self._load = load
-        self._signs: Matrix | None = None
+    def __init__(
+        self, load: Callable[[list[Submission]], tuple[list[int], Matrix]], signs: Signs | None = None
+    ) -> None:
+        self._load, self._signs = load, signs or Signs()
         # By round, number of submissions and size: positions, and sketches in their order.
         self._sketches: dict[tuple[int, int, int], tuple[list[int], Matrix]] = {}
 
@@ -69,13 +85,16 @@ class Sketches:
         self._sketches = {key: value for key, value in self._sketches.items() if key[0] in numbers}
         positions = [item.position for item in submissions]
         self._sketches[current.number, len(current.submissions), size] = (positions, sketches)
-        accepted = [self._accepted(history.rounds[number], size) for number in numbers]
+        accepted = [self._accepted(history.rounds[number], size, updates) for number in numbers]
         model = history.model_before(current.number)
         rows = [self._of(history.rounds[n], size)[1] for n in numbers if history.model_before(n) != model]
         if delta is not None:
-            accepted.append(([-1], self.sketch(delta[None], size)))
+            signs = self._signs.of(len(delta))
+            row = once("sketches", size, [delta, signs], lambda: self.sketch(delta[None], size))
+            accepted.append(([-1], row))
             rows.insert(0, accepted[-1][1])
-        explained = np.concatenate([sketches[:0], *rows])
+        matrices = [updates, sketches, *rows]  # with `updates`, since it is as large, and of no use without
+        explained = once("explained", None, matrices, lambda: np.concatenate(matrices[2:] or [sketches[:0]]))
         return Comparison(
             sketches, explained, copies(sketches, devices, accepted), self._sketcher(updates.shape[1], size)
         )
@@ -86,10 +105,7 @@ class Sketches:
 
     def _sketcher(self, parameters: int, size: int) -> Callable[[Matrix], Matrix]:
         """Return what makes sketches, with signs that stay the same."""
-        if self._signs is None:
-            rng = np.random.default_rng(secrets.randbits(128))
-            self._signs = rng.choice(np.array([-1, 1], np.float32), (1, parameters))
-        return partial(sketched, signs=self._signs, size=size)
+        return partial(sketched, signs=self._signs.of(parameters), size=size)
 
     def _of(self, round_: Round, size: int) -> tuple[list[int], Matrix]:
         """Return positions and sketches of an earlier round's updates, made anew after a restart."""
@@ -100,16 +116,18 @@ class Sketches:
             self._sketches[key] = positions, self.sketch(rows, size)
         return self._sketches[key]
 
-    def _accepted(self, round_: Round, size: int) -> tuple[list[int], Matrix]:
+    def _accepted(self, round_: Round, size: int, updates: Matrix) -> tuple[list[int], Matrix]:
         """Return devices and sketches of an earlier round's updates.
 
         Where the round was counted, only of the accepted ones: what was dropped may be a copy, and its
-        original must not be taken for a copy of it.
+        original must not be taken for a copy of it. They are shared no longer than `updates`, beside which
+        they are put.
         """
         positions, sketches = self._of(round_, size)
         accepted = round_.accepted  # made anew each time that it is asked for
         rows = [i for i, p in enumerate(positions) if accepted is None or accepted[p]]
-        return [round_.submissions[positions[i]].update.device for i in rows], sketches[rows]
+        devices = [round_.submissions[positions[i]].update.device for i in rows]
+        return devices, once("rows", tuple(rows), [updates, sketches], lambda: sketches[rows])
 
 
 def sketched(updates: Matrix, signs: Matrix, size: int) -> Matrix:
@@ -117,6 +135,10 @@ def sketched(updates: Matrix, signs: Matrix, size: int) -> Matrix:
 
     `signs`: (1, parameters). Where updates are no larger than a sketch, only their norm changes.
     """
+    return once("sketches", size, [updates, signs], lambda: _sketched(updates, signs, size))
+
+
+def _sketched(updates: Matrix, signs: Matrix, size: int) -> Matrix:
     count, parameters = updates.shape
     if parameters > size:
         sums = np.zeros((count, size), np.float32)
@@ -137,11 +159,19 @@ def copies(
 
     `devices` are theirs; each group has its own, and (earlier ones, numbers).
     """
+    groups = [(tuple(owners), others) for owners, others in accepted if len(others)]
+    details = tuple(devices), tuple(owners for owners, _ in groups)
+    matrices = [sketches, *(others for _, others in groups)]
+    return once("copies", details, matrices, lambda: _copies(sketches, devices, groups))
+
+
+def _copies(
+    sketches: Matrix, devices: Sequence[int], accepted: Sequence[tuple[Sequence[int], Matrix]]
+) -> Scores | None:
     margins = [
         duplicate.across_rounds(
             (sketches @ others.T).astype(np.float64), np.equal.outer(devices, owners)
         ).values
         for owners, others in accepted
-        if len(others)
     ]
     return bounded("old copy", np.max(margins, axis=0), maximum=0.0) if margins else None

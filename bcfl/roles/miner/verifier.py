@@ -10,7 +10,8 @@ import numpy as np
 
 from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
 from bcfl.ports import Learner, Ledger, Matrix, Vector
-from bcfl.protocol.fixedpoint import Lanes
+from bcfl.protocol import fixedpoint
+from bcfl.protocol.fixedpoint import Lanes, Model
 from bcfl.protocol.limits import BASIS_POINTS, USUAL_LEVEL
 from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import History, Round, Submission
@@ -18,13 +19,14 @@ from bcfl.protocol.types import Terms, Verdict
 from bcfl.roles.checks import duplicate, few, time
 from bcfl.roles.checks.memory import TIMES, blamed
 from bcfl.roles.checks.pipeline import CheckInputs, Checks
+from bcfl.roles.checks.shared import once, share
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.contributions import Contributions
 from bcfl.roles.miner.findings import Finding
 from bcfl.roles.miner.judging import Case, Judgement, RemoteJudge, begin, single_thread
-from bcfl.roles.miner.sketches import Sketches
+from bcfl.roles.miner.sketches import Signs, Sketches
 
 __all__ = ["Checks", "Verifier"]
 
@@ -45,14 +47,18 @@ class Verifier:
     """Verdicts on every update of a round.
 
     `levels` are those of the last verdicts, 0 where they reject, and `findings` the numbers behind them.
+    Verifiers of one process with the same `signs` share what follows from updates alone.
     """
 
-    def __init__(self, learner: Learner, ledger: Ledger, archive: Archive, checks: Checks) -> None:
+    def __init__(
+        self, learner: Learner, ledger: Ledger, archive: Archive, checks: Checks, signs: Signs | None = None
+    ) -> None:
         self.learner, self.ledger, self.archive, self.checks = learner, ledger, archive, checks
         self.findings: tuple[Finding, ...] = ()
         self.levels: tuple[int, ...] = ()
         self._begun: _Begun | None = None
-        self._sketches = Sketches(self._load_untouched)
+        self._shares = signs is not None
+        self._sketches = Sketches(self._load_untouched, signs)
         self._contributions = Contributions(self._load_untouched)
 
     @property
@@ -105,7 +111,7 @@ class Verifier:
         judgement = None
         if self.checks.numbers and readable:
             with single_thread():
-                matrix = as_matrix([updates[item.position] for item in readable], self.ledger.terms)
+                matrix = self._matrix([updates[item.position] for item in readable])
                 inputs = self._inputs(reasons, history, current, readable, matrix)
             model = self.archive.values(history.model_before(current.number), history)
             judgement = begin(self.learner, Case(model, current.number, inputs, self.checks))
@@ -154,15 +160,16 @@ class Verifier:
         updates: Matrix,
     ) -> CheckInputs:
         """Return what the checks on the numbers of updates, (updates, parameters), look at."""
-        terms, order = self.ledger.terms, duplicate.commit_order(current)
+        terms, cap = self.ledger.terms, current.cap
+        ranks = {position: rank for rank, position in enumerate(duplicate.commit_order(current))}
         beside = None
         if self.checks.duplicate:
             delta = self._last_delta(history, current.number)
             beside = self._sketches.compare(history, current, submissions, updates, delta)
         return CheckInputs(
             updates,
-            np.array([min(item.update.samples, current.cap) for item in submissions], dtype=np.float64),
-            [order.index(item.position) for item in submissions],
+            np.array([min(item.update.samples, cap) for item in submissions], dtype=np.float64),
+            [ranks[item.position] for item in submissions],
             np.array([item.position not in reasons for item in submissions]),
             norm_bound.reference_norm(self.archive, history, current.number),
             norm_bound.rounding_norm(terms.parameters, terms.scale_bits, terms.shift),
@@ -187,12 +194,13 @@ class Verifier:
 
     def _last_delta(self, history: History, number: int) -> Vector | None:
         """Return what the last round added to the model, (parameters,); None if it cannot be had."""
-        block = history.model_before(number)
+        block, scale_bits = history.model_before(number), self.archive.terms.scale_bits
         if not block.round:
             return None
         with suppress(Unavailable, Corrupt, Oversized, PayloadError):
-            parent = self.archive.values(history.model_before(block.round), history)
-            return (self.archive.values(block, history) - parent).astype(np.float32)
+            blocks = history.model_before(block.round), block
+            parent, model = self._shared([self.archive.model(each, history) for each in blocks])
+            return once("delta", scale_bits, [parent, model], lambda: delta_of(parent, model, scale_bits))
         return None
 
     def _time_findings(self, history: History, current: Round) -> list[Finding]:
@@ -226,7 +234,17 @@ class Verifier:
         if not places:
             return [], np.empty((0, self.ledger.terms.parameters), np.float32)
         rows = [updates[submissions[place].position] for place in places]
-        return places, as_matrix(rows, self.ledger.terms)
+        return places, self._matrix(rows)
+
+    def _matrix(self, updates: list[Lanes]) -> Matrix:
+        """Return the lanes of updates as float rows, (updates, parameters), those of shared ones once."""
+        terms = self.ledger.terms
+        details = terms.parameters, terms.shift, terms.scale_bits
+        return once("matrix", details, self._shared(updates), lambda: as_matrix(updates, terms), keep=1)
+
+    def _shared(self, vectors: list[Lanes]) -> list[Lanes]:
+        """Return lanes, shared with the other verifiers of this process if there are some."""
+        return [share(lanes) for lanes in vectors] if self._shares else vectors
 
 
 def _key(history: History, current: Round) -> object:
@@ -242,6 +260,12 @@ def as_matrix(updates: list[Lanes], terms: Terms) -> Matrix:
         row[:] = lanes
         row *= scale
     return matrix
+
+
+def delta_of(parent: Model, model: Model, scale_bits: int) -> Vector:
+    """Return what a round added to a model, (parameters,)."""
+    before, after = (fixedpoint.decode(lanes, scale_bits) for lanes in (parent, model))
+    return (after - before).astype(np.float32)
 
 
 def _is_zero(lanes: Lanes | None) -> bool:

@@ -35,7 +35,7 @@ from bcfl.roles.checks import (
 from bcfl.roles.checks.needs import Needs, Updates
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
 
-NO_CHECKS = {"__init__", "few", "medians", "memory", "needs", "pipeline", "scores"}
+NO_CHECKS = {"__init__", "few", "medians", "memory", "needs", "pipeline", "scores", "shared"}
 SIZE = 400
 RNG = np.random.default_rng(3)
 BEST = RNG.normal(0, 1, SIZE).astype(np.float32)
