@@ -91,6 +91,7 @@ class CheckInputs:
     sketches: Matrix | None = None  # of the updates, and of all of earlier rounds, of unit length
     earlier_sketches: Matrix | None = None
     sketch: Callable[[Matrix], Matrix] | None = None  # makes those of others
+    ends: tuple[int, ...] = ()  # where the pieces of sketches end; () of one piece
     contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
     has_noise: bool = False  # whether the terms ask devices for it
     blamed: Mask | None = None  # whose device is remembered as `quality`, see `memory.blamed`
@@ -164,14 +165,22 @@ class _Pipeline:
         self._add(Verdict.DUPLICATE, copies.exempt(self.short))
         if self.inputs.sketches is not None and self.inputs.earlier_sketches is not None:
             among = self.remaining & ~self.short
-            matrices = self.inputs.sketches, self.inputs.earlier_sketches
-            sketches, earlier = (Updates(matrix).view(novelty.NEEDS) for matrix in matrices)
+            sketches, earlier = (
+                [Updates(piece).view(novelty.NEEDS) for piece in self._cut(matrix)]
+                for matrix in (self.inputs.sketches, self.inputs.earlier_sketches)
+            )
             for scores in novelty.check(sketches, earlier, among):
                 self._add(Verdict.DUPLICATE, scores.exempt(self.short))
             if self.is_few:
                 self._judge_taught(self.inputs.sketches, earlier)
 
-    def _judge_taught(self, sketches: Matrix, earlier: View) -> None:
+    def _cut(self, sketches: Matrix) -> list[Matrix]:
+        """Return the pieces of sketches, (sketches, numbers) each."""
+        ends = self.inputs.ends if len(self.inputs.ends) > 1 else ()
+        pieces = [sketches[:, start:end] for start, end in zip((0, *ends), ends, strict=False)]
+        return pieces or [sketches]
+
+    def _judge_taught(self, sketches: Matrix, earlier: list[View]) -> None:
         """Look whether what is new in few updates was learned from data of any classes."""
         sketch, find, among = self.inputs.sketch, self.reference.class_slopes, self.remaining & ~self.short
         if sketch is None or find is None or among.sum() < MIN_TAUGHT:
@@ -179,8 +188,10 @@ class _Pipeline:
         slopes = find(hidden_task.SAMPLES)
         updates = self.updates.view(novelty.STATISTICS_NEEDS)
         if len(slopes) >= 2 and not novelty.moves_statistics(updates, slopes, among):
-            rows = Updates(np.concatenate([sketches, sketch(slopes)])).view(novelty.NEEDS)
-            scores = novelty.check_taught(rows, earlier, among)
+            ways = self._cut(sketch(slopes))
+            parts = zip(self._cut(sketches), ways, novelty.decoys(ways, earlier), strict=True)
+            rows = [Updates(np.concatenate(part)).view(novelty.NEEDS) for part in parts]
+            scores = novelty.check_taught(rows, earlier, among, len(slopes))
             self._add(Verdict.DUPLICATE, scores.exempt(self.short))
 
     def _judge_directions(self) -> None:

@@ -20,10 +20,13 @@ from bcfl.roles.checks import duplicate
 from bcfl.roles.checks.few import FEW
 from bcfl.roles.checks.scores import Scores, bounded
 from bcfl.roles.checks.shared import once, share
+from bcfl.roles.miner.pieces import Ends, sketch_ends
 
 SIZE = 8_192  # numbers in a sketch; so many, so that chance explains little of one by others
 FEW_SIZE = 65_536  # of few updates: where one has next to nothing of something, chance must not add to it
+ROWS = 64  # that are sketched at a time
 ROUNDS = 2  # earlier rounds that are remembered
+FEW_ROUNDS, FEW_EARLIER = 32, 128  # of few updates: as many, and no more updates in all
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,18 @@ class Comparison:
 
     sketches: Matrix
     earlier: Matrix  # of the last change of the model and of all updates, the latest round first
+    ends: Ends  # where the pieces of a sketch end
     copies: Scores | None  # how near each is to an accepted one; None if there is none
     sketch: Callable[[Matrix], Matrix]  # makes others: (vectors, parameters) -> (vectors, numbers)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Earlier updates that may have been copied: some rows of sketches, (updates, numbers), and whose."""
+
+    devices: tuple[int, ...]
+    sketches: Matrix
+    rows: tuple[int, ...]
 
 
 class Signs:
@@ -55,12 +68,16 @@ class Sketches:
 
     `load` takes submissions, and returns the places of those that it has and their rows,
     (places, parameters). What follows from shared rows is found once for all miners with the same `signs`.
+    Few updates are sketched by pieces, which end at `ends` in the vector; () for one.
     """
 
     def __init__(
-        self, load: Callable[[list[Submission]], tuple[list[int], Matrix]], signs: Signs | None = None
+        self,
+        load: Callable[[list[Submission]], tuple[list[int], Matrix]],
+        signs: Signs | None = None,
+        ends: Ends = (),
     ) -> None:
-        self._load, self._signs = load, signs or Signs()
+        self._load, self._signs, self._ends = load, signs or Signs(), ends
         # By round, number of submissions and size: positions, and sketches in their order.
         self._sketches: dict[tuple[int, int, int], tuple[list[int], Matrix]] = {}
 
@@ -78,25 +95,32 @@ class Sketches:
         and nobody made alone. What was trained from the same model, before a void round, explains nothing: it
         comes to the same.
         """
-        size = FEW_SIZE if len(current.submissions) <= FEW else SIZE
+        is_few = len(current.submissions) <= FEW
+        size = FEW_SIZE if is_few else SIZE
         sketches = self.sketch(updates, size)
         devices = [item.update.device for item in submissions]
-        numbers = history.numbers_before(current.number, ROUNDS)[::-1]
+        numbers = history.numbers_before(current.number, FEW_ROUNDS if is_few else ROUNDS)[::-1]
+        if is_few:
+            numbers = _latest(history, numbers)
         self._sketches = {key: value for key, value in self._sketches.items() if key[0] in numbers}
         positions = [item.position for item in submissions]
         self._sketches[current.number, len(current.submissions), size] = (positions, sketches)
-        accepted = [self._accepted(history.rounds[number], size, updates) for number in numbers]
+        accepted = [self._accepted(history.rounds[number], size) for number in numbers]
         model = history.model_before(current.number)
         rows = [self._of(history.rounds[n], size)[1] for n in numbers if history.model_before(n) != model]
         if delta is not None:
             signs = self._signs.of(len(delta))
             row = once("sketches", size, [delta, signs], lambda: self.sketch(delta[None], size))
-            accepted.append(([-1], row))
-            rows.insert(0, accepted[-1][1])
+            accepted.append(Group((-1,), row, (0,)))
+            rows.insert(0, row)
         matrices = [updates, sketches, *rows]  # with `updates`, since it is as large, and of no use without
         explained = once("explained", None, matrices, lambda: np.concatenate(matrices[2:] or [sketches[:0]]))
         return Comparison(
-            sketches, explained, copies(sketches, devices, accepted), self._sketcher(updates.shape[1], size)
+            sketches,
+            explained,
+            sketch_ends(self._pieces(updates.shape[1], size), size),
+            copies(sketches, devices, accepted),
+            self._sketcher(updates.shape[1], size),
         )
 
     def sketch(self, updates: Matrix, size: int = SIZE) -> Matrix:
@@ -105,7 +129,13 @@ class Sketches:
 
     def _sketcher(self, parameters: int, size: int) -> Callable[[Matrix], Matrix]:
         """Return what makes sketches, with signs that stay the same."""
-        return partial(sketched, signs=self._signs.of(parameters), size=size)
+        return partial(
+            sketched, signs=self._signs.of(parameters), size=size, ends=self._pieces(parameters, size)
+        )
+
+    def _pieces(self, parameters: int, size: int) -> Ends:
+        """Return where the pieces of a vector end that are sketched one by one."""
+        return self._ends if size == FEW_SIZE and self._ends else (parameters,)
 
     def _of(self, round_: Round, size: int) -> tuple[list[int], Matrix]:
         """Return positions and sketches of an earlier round's updates, made anew after a restart."""
@@ -116,62 +146,79 @@ class Sketches:
             self._sketches[key] = positions, self.sketch(rows, size)
         return self._sketches[key]
 
-    def _accepted(self, round_: Round, size: int, updates: Matrix) -> tuple[list[int], Matrix]:
-        """Return devices and sketches of an earlier round's updates.
+    def _accepted(self, round_: Round, size: int) -> Group:
+        """Return an earlier round's updates.
 
         Where the round was counted, only of the accepted ones: what was dropped may be a copy, and its
-        original must not be taken for a copy of it. They are shared no longer than `updates`, beside which
-        they are put.
+        original must not be taken for a copy of it.
         """
         positions, sketches = self._of(round_, size)
         accepted = round_.accepted  # made anew each time that it is asked for
-        rows = [i for i, p in enumerate(positions) if accepted is None or accepted[p]]
-        devices = [round_.submissions[positions[i]].update.device for i in rows]
-        return devices, once("rows", tuple(rows), [updates, sketches], lambda: sketches[rows])
+        rows = tuple(i for i, p in enumerate(positions) if accepted is None or accepted[p])
+        devices = tuple(round_.submissions[positions[i]].update.device for i in rows)
+        return Group(devices, sketches, rows)
 
 
-def sketched(updates: Matrix, signs: Matrix, size: int) -> Matrix:
-    """Return sketches of unit norm, (updates, size), of updates, (updates, parameters).
+def _latest(history: History, numbers: Sequence[int]) -> list[int]:
+    """Return those of rounds, the latest first, that have no more than FEW_EARLIER updates in all."""
+    chosen, count = list[int](), 0
+    for number in numbers:
+        count += len(history.rounds[number].submissions)
+        if count > FEW_EARLIER:
+            break
+        chosen.append(number)
+    return chosen
 
-    `signs`: (1, parameters). Where updates are no larger than a sketch, only their norm changes.
+
+def sketched(updates: Matrix, signs: Matrix, size: int, ends: Ends) -> Matrix:
+    """Return sketches of unit norm, (updates, about `size`), of updates, (updates, parameters).
+
+    `signs`: (1, parameters). `ends`: where the pieces of an update end. Where updates are no larger than a
+    sketch, only their norm changes.
     """
-    return once("sketches", size, [updates, signs], lambda: _sketched(updates, signs, size))
+    return once("sketches", (size, ends), [updates, signs], lambda: _sketched(updates, signs, size, ends))
 
 
-def _sketched(updates: Matrix, signs: Matrix, size: int) -> Matrix:
-    count, parameters = updates.shape
-    if parameters > size:
-        sums = np.zeros((count, size), np.float32)
-        for start in range(0, parameters, size):  # one stride after the other: a copy would take longer
-            stride = slice(start, start + size)
-            part = updates[:, stride] * signs[:, stride]
-            sums[:, : part.shape[1]] += part
-        updates = sums
-    norms = np.linalg.norm(updates.astype(np.float64), axis=1, keepdims=True)
-    sketches: Matrix = (updates / np.maximum(norms, 1e-30)).astype(np.float32)
+def _sketched(updates: Matrix, signs: Matrix, size: int, ends: Ends) -> Matrix:
+    places = sketch_ends(ends, size)
+    sketches = np.empty((len(updates), places[-1]), np.float32)
+    for first in range(0, len(updates), ROWS):  # all at once they would be in memory several times
+        some = slice(first, first + ROWS)
+        rows = _folded(updates[some], signs, ends, places) if places != ends else updates[some]
+        norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+        sketches[some] = rows / np.maximum(norms, 1e-30)
     return sketches
 
 
-def copies(
-    sketches: Matrix, devices: Sequence[int], accepted: Sequence[tuple[Sequence[int], Matrix]]
-) -> Scores | None:
+def _folded(updates: Matrix, signs: Matrix, ends: Ends, places: Ends) -> Matrix:
+    """Return the sums of strides of each piece of updates with signs, (updates, numbers)."""
+    sums = np.zeros((len(updates), places[-1]), np.float32)
+    begin = start = 0
+    for end, place in zip(ends, places, strict=True):
+        for low in range(begin, end, place - start):
+            stride = slice(low, min(low + place - start, end))
+            sums[:, start : start + stride.stop - low] += updates[:, stride] * signs[:, stride]
+        begin, start = end, place
+    return sums
+
+
+def copies(sketches: Matrix, devices: Sequence[int], groups: Sequence[Group]) -> Scores | None:
     """Score how near sketches, (updates, numbers), are to those of earlier groups; None if there are none.
 
-    `devices` are theirs; each group has its own, and (earlier ones, numbers).
+    `devices` are theirs.
     """
-    groups = [(tuple(owners), others) for owners, others in accepted if len(others)]
-    details = tuple(devices), tuple(owners for owners, _ in groups)
-    matrices = [sketches, *(others for _, others in groups)]
+    groups = [group for group in groups if group.rows]
+    details = tuple(devices), tuple((group.devices, group.rows) for group in groups)
+    matrices = [sketches, *(group.sketches for group in groups)]
     return once("copies", details, matrices, lambda: _copies(sketches, devices, groups))
 
 
-def _copies(
-    sketches: Matrix, devices: Sequence[int], accepted: Sequence[tuple[Sequence[int], Matrix]]
-) -> Scores | None:
+def _copies(sketches: Matrix, devices: Sequence[int], groups: Sequence[Group]) -> Scores | None:
     margins = [
         duplicate.across_rounds(
-            (sketches @ others.T).astype(np.float64), np.equal.outer(devices, owners)
+            (sketches @ group.sketches[list(group.rows)].T).astype(np.float64),
+            np.equal.outer(devices, group.devices),
         ).values
-        for owners, others in accepted
+        for group in groups
     ]
     return bounded("old copy", np.max(margins, axis=0), maximum=0.0) if margins else None

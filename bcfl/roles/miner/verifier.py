@@ -26,6 +26,7 @@ from bcfl.roles.miner import findings
 from bcfl.roles.miner.contributions import Contributions
 from bcfl.roles.miner.findings import Finding
 from bcfl.roles.miner.judging import Case, Judgement, RemoteJudge, begin, single_thread
+from bcfl.roles.miner.pieces import piece_ends
 from bcfl.roles.miner.sketches import Signs, Sketches
 
 __all__ = ["Checks", "Verifier"]
@@ -58,7 +59,7 @@ class Verifier:
         self.levels: tuple[int, ...] = ()
         self._begun: _Begun | None = None
         self._shares = signs is not None
-        self._sketches = Sketches(self._load_untouched, signs)
+        self._sketches = Sketches(self._load_untouched, signs, piece_ends(archive.layout))
         self._contributions = Contributions(self._load_untouched)
 
     @property
@@ -177,6 +178,7 @@ class Verifier:
             None if beside is None else beside.sketches,
             None if beside is None else beside.earlier,
             None if beside is None else beside.sketch,
+            () if beside is None else beside.ends,
             self._contributed(history, current, submissions),
             Noise.of(self.archive.layout) is not None,
             blamed(history, current, submissions, Verdict.QUALITY),
