@@ -27,7 +27,7 @@ from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks import pipeline
 from bcfl.roles.checks.few import FEW
 from bcfl.roles.miner import judging
-from bcfl.roles.miner.sketches import FEW_SIZE, SIZE, Sketches, copies
+from bcfl.roles.miner.sketches import FEW_SIZE, SIZE, Group, Sketches, copies
 from benchmarks.measurement import best_seconds
 
 SHARE, HELD_OUT = 850, 1800  # samples of a device and of a miner, as 60 and 5 share Fashion-MNIST
@@ -56,10 +56,10 @@ def judge(
     `earlier`: the sketches of rounds before.
     """
     count, size = len(updates), len(earlier[0][0])
-    rows, devices = sketches.sketch(updates, size), list(range(count))
+    rows, devices = sketches.sketch(updates, size), tuple(range(count))
     inputs = pipeline.CheckInputs(
         updates, np.full(count, 1.0), devices, np.ones(count, bool),
-        earlier_copies=copies(rows, devices, [(devices, each) for each in earlier]),
+        earlier_copies=copies(rows, devices, [Group(devices, each, devices) for each in earlier]),
         sketches=rows, earlier_sketches=np.concatenate(earlier),
         sketch=lambda vectors: sketches.sketch(vectors, size),
     )  # fmt: skip

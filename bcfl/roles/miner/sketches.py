@@ -23,6 +23,7 @@ from bcfl.roles.checks.shared import once, share
 
 SIZE = 8_192  # numbers in a sketch; so many, so that chance explains little of one by others
 FEW_SIZE = 65_536  # of few updates: where one has next to nothing of something, chance must not add to it
+ROWS = 64  # that are sketched at a time
 ROUNDS = 2  # earlier rounds that are remembered
 
 
@@ -34,6 +35,15 @@ class Comparison:
     earlier: Matrix  # of the last change of the model and of all updates, the latest round first
     copies: Scores | None  # how near each is to an accepted one; None if there is none
     sketch: Callable[[Matrix], Matrix]  # makes others: (vectors, parameters) -> (vectors, numbers)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Earlier updates that may have been copied: some rows of sketches, (updates, numbers), and whose."""
+
+    devices: tuple[int, ...]
+    sketches: Matrix
+    rows: tuple[int, ...]
 
 
 class Signs:
@@ -85,14 +95,14 @@ class Sketches:
         self._sketches = {key: value for key, value in self._sketches.items() if key[0] in numbers}
         positions = [item.position for item in submissions]
         self._sketches[current.number, len(current.submissions), size] = (positions, sketches)
-        accepted = [self._accepted(history.rounds[number], size, updates) for number in numbers]
+        accepted = [self._accepted(history.rounds[number], size) for number in numbers]
         model = history.model_before(current.number)
         rows = [self._of(history.rounds[n], size)[1] for n in numbers if history.model_before(n) != model]
         if delta is not None:
             signs = self._signs.of(len(delta))
             row = once("sketches", size, [delta, signs], lambda: self.sketch(delta[None], size))
-            accepted.append(([-1], row))
-            rows.insert(0, accepted[-1][1])
+            accepted.append(Group((-1,), row, (0,)))
+            rows.insert(0, row)
         matrices = [updates, sketches, *rows]  # with `updates`, since it is as large, and of no use without
         explained = once("explained", None, matrices, lambda: np.concatenate(matrices[2:] or [sketches[:0]]))
         return Comparison(
@@ -116,18 +126,17 @@ class Sketches:
             self._sketches[key] = positions, self.sketch(rows, size)
         return self._sketches[key]
 
-    def _accepted(self, round_: Round, size: int, updates: Matrix) -> tuple[list[int], Matrix]:
-        """Return devices and sketches of an earlier round's updates.
+    def _accepted(self, round_: Round, size: int) -> Group:
+        """Return an earlier round's updates.
 
         Where the round was counted, only of the accepted ones: what was dropped may be a copy, and its
-        original must not be taken for a copy of it. They are shared no longer than `updates`, beside which
-        they are put.
+        original must not be taken for a copy of it.
         """
         positions, sketches = self._of(round_, size)
         accepted = round_.accepted  # made anew each time that it is asked for
-        rows = [i for i, p in enumerate(positions) if accepted is None or accepted[p]]
-        devices = [round_.submissions[positions[i]].update.device for i in rows]
-        return devices, once("rows", tuple(rows), [updates, sketches], lambda: sketches[rows])
+        rows = tuple(i for i, p in enumerate(positions) if accepted is None or accepted[p])
+        devices = tuple(round_.submissions[positions[i]].update.device for i in rows)
+        return Group(devices, sketches, rows)
 
 
 def sketched(updates: Matrix, signs: Matrix, size: int) -> Matrix:
@@ -140,38 +149,38 @@ def sketched(updates: Matrix, signs: Matrix, size: int) -> Matrix:
 
 def _sketched(updates: Matrix, signs: Matrix, size: int) -> Matrix:
     count, parameters = updates.shape
-    if parameters > size:
-        sums = np.zeros((count, size), np.float32)
-        for start in range(0, parameters, size):  # one stride after the other: a copy would take longer
-            stride = slice(start, start + size)
-            part = updates[:, stride] * signs[:, stride]
-            sums[:, : part.shape[1]] += part
-        updates = sums
-    norms = np.linalg.norm(updates.astype(np.float64), axis=1, keepdims=True)
-    sketches: Matrix = (updates / np.maximum(norms, 1e-30)).astype(np.float32)
+    sketches = np.empty((count, min(parameters, size)), np.float32)
+    for place in range(0, count, ROWS):  # all at once they would be in memory several times
+        rows = updates[place : place + ROWS]
+        if parameters > size:
+            sums = np.zeros((len(rows), size), np.float32)
+            for start in range(0, parameters, size):
+                stride = slice(start, start + size)
+                part = rows[:, stride] * signs[:, stride]
+                sums[:, : part.shape[1]] += part
+            rows = sums
+        norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+        sketches[place : place + ROWS] = rows / np.maximum(norms, 1e-30)
     return sketches
 
 
-def copies(
-    sketches: Matrix, devices: Sequence[int], accepted: Sequence[tuple[Sequence[int], Matrix]]
-) -> Scores | None:
+def copies(sketches: Matrix, devices: Sequence[int], groups: Sequence[Group]) -> Scores | None:
     """Score how near sketches, (updates, numbers), are to those of earlier groups; None if there are none.
 
-    `devices` are theirs; each group has its own, and (earlier ones, numbers).
+    `devices` are theirs.
     """
-    groups = [(tuple(owners), others) for owners, others in accepted if len(others)]
-    details = tuple(devices), tuple(owners for owners, _ in groups)
-    matrices = [sketches, *(others for _, others in groups)]
+    groups = [group for group in groups if group.rows]
+    details = tuple(devices), tuple((group.devices, group.rows) for group in groups)
+    matrices = [sketches, *(group.sketches for group in groups)]
     return once("copies", details, matrices, lambda: _copies(sketches, devices, groups))
 
 
-def _copies(
-    sketches: Matrix, devices: Sequence[int], accepted: Sequence[tuple[Sequence[int], Matrix]]
-) -> Scores | None:
+def _copies(sketches: Matrix, devices: Sequence[int], groups: Sequence[Group]) -> Scores | None:
     margins = [
         duplicate.across_rounds(
-            (sketches @ others.T).astype(np.float64), np.equal.outer(devices, owners)
+            (sketches @ group.sketches[list(group.rows)].T).astype(np.float64),
+            np.equal.outer(devices, group.devices),
         ).values
-        for owners, others in accepted
+        for group in groups
     ]
     return bounded("old copy", np.max(margins, axis=0), maximum=0.0) if margins else None
