@@ -3,7 +3,7 @@
 `--updates 6 --share 8500` are those of a small federation.
 
 Updates of a 784-128-10 MLP on data of Fashion-MNIST's shape, judged by checks 4 to 6 as a miner judges them:
-held-out losses and gradients, inner products, sketches of two earlier rounds; few updates by its own
+held-out losses and gradients, inner products, sketches of earlier rounds; few updates by its own
 training, losses and marks. Beside it the time in which one device trains on its share (850 samples, 2 epochs,
 batches of 32), with the same learner on the same single thread. Every time is the best of several runs. The
 bytes are read and checked elsewhere (`benchmarks.core`).
@@ -22,12 +22,14 @@ import numpy as np
 from torch import nn
 
 from bcfl.learning import Dataset, Samples, Split, Task
+from bcfl.learning.flat import layout_of
 from bcfl.learning.training import TorchLearner, device_learner, initial_model, miner_learner
 from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks import pipeline
 from bcfl.roles.checks.few import FEW
 from bcfl.roles.miner import judging
-from bcfl.roles.miner.sketches import FEW_SIZE, SIZE, Sketches, copies
+from bcfl.roles.miner.pieces import piece_ends, sketch_ends
+from bcfl.roles.miner.sketches import FEW_EARLIER, FEW_SIZE, ROUNDS, SIZE, Group, Sketches, copies
 from benchmarks.measurement import best_seconds
 
 SHARE, HELD_OUT = 850, 1800  # samples of a device and of a miner, as 60 and 5 share Fashion-MNIST
@@ -37,6 +39,9 @@ CLASSES = 10
 def build() -> nn.Module:
     """Return the model of the robustness tables."""
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, CLASSES))
+
+
+ENDS = piece_ends(layout_of(build()))
 
 
 def random_samples(count: int, seed: int) -> Samples:
@@ -55,13 +60,15 @@ def judge(
 
     `earlier`: the sketches of rounds before.
     """
-    count, size = len(updates), len(earlier[0][0])
-    rows, devices = sketches.sketch(updates, size), list(range(count))
+    count = len(updates)
+    size = FEW_SIZE if count <= FEW else SIZE
+    rows, devices = sketches.sketch(updates, size), tuple(range(count))
     inputs = pipeline.CheckInputs(
         updates, np.full(count, 1.0), devices, np.ones(count, bool),
-        earlier_copies=copies(rows, devices, [(devices, each) for each in earlier]),
+        earlier_copies=copies(rows, devices, [Group(devices, each, devices) for each in earlier]),
         sketches=rows, earlier_sketches=np.concatenate(earlier),
         sketch=lambda vectors: sketches.sketch(vectors, size),
+        ends=sketch_ends(ENDS, size) if count <= FEW else (),
     )  # fmt: skip
     return judging.judge(miner, judging.Case(model, 1, inputs, pipeline.Checks()))
 
@@ -87,12 +94,14 @@ def main() -> None:
     model = initial_model(task, 0)
     devices = [device_learner(task, shares, index, 0) for index in range(options.updates)]
     miner = miner_learner(task, shares, 0)
-    sketches, earlier = Sketches(lambda _: ([], np.zeros((0, len(model)), np.float32))), list[Matrix]()
-    for number in range(1, 4):  # the last is judged
+    is_few = options.updates <= FEW
+    sketches = Sketches(lambda _: ([], np.zeros((0, len(model)), np.float32)), None, ENDS)
+    earlier, rounds = list[Matrix](), FEW_EARLIER // options.updates if is_few else ROUNDS
+    for number in range(rounds + 1):  # the last is judged
         updates = np.stack([device.train(model, number).vector - model for device in devices])
         updates[: options.flipped] *= -2
-        if number < 3:
-            earlier.append(sketches.sketch(updates, FEW_SIZE if len(updates) <= FEW else SIZE))
+        if number < rounds:
+            earlier.append(sketches.sketch(updates, FEW_SIZE if is_few else SIZE))
             model = (model + updates.mean(axis=0)).astype(np.float32)
     result = judge(miner, model, updates, sketches, earlier)
     accepted = f"{result.verdicts.count(0)} accepted"

@@ -3,17 +3,21 @@
 Rounds of fewer than 8 updates have no least norm, and those of fewer than 16 do not ask what updates share.
 `cheap rider` knows public history alone: it takes one gradient on a few samples of each class, and sends it
 with the last step and noise, shorter than is usual, as a claim of the most that pays. `noise rider` has no
-data, and leaves the gradient out. `null rider` moves the first layer along what no picture of its own has, so
-that the model hardly changes: no mark works on that, and who is held against it stands apart. `mean rider`
-knows the round's honest updates, and sends their mean with noise. `valley` knows them too: it looks for the
-update with which the others' model is good, and bad as soon as one honest update is added, so that this one
-is taken for harm. `absent` sends nothing: what the honest reach alone.
+data, and leaves the gradient out. `layer rider` has none either: the last step with its output layer three
+times as long, and a little noise; `shaped rider`: less of the step, and noise as large in each parameter as
+public updates are apart. `old rider` trains for three rounds, and sends what it made then again, with noise.
+`blob rider` takes `cheap rider`'s gradient on made-up pictures: light rectangles, with any label. `null
+rider` moves the first layer along what no picture of its own has, so that the model hardly changes: no mark
+works on that, and who is held against it stands apart. `mean rider` knows the round's honest updates, and
+sends their mean with noise. `valley` knows them too: it looks for the update with which the others' model is
+good, and bad as soon as one honest update is added, so that this one is taken for harm. `absent` sends
+nothing: what the honest reach alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,17 +25,22 @@ from bcfl.adversaries.coalition import deltas_of, trainings_of
 from bcfl.adversaries.free_rider import plausible_time
 from bcfl.adversaries.learners import CachedLearner, Floats, MaliciousLearner, Matrix, with_delta
 from bcfl.errors import ConfigError
-from bcfl.learning import Split, Task
+from bcfl.learning import Samples, Split, Task
 from bcfl.learning.kinds import judge
 from bcfl.ports import Learner, TrainingResult, Vector
+from bcfl.roles.miner.verifier import as_matrix
 from testkit.chainless import Chainless
 
-FEW_PLANS = ("absent", "cheap rider", "noise rider", "null rider", "mean rider", "valley")
+RIDERS = ("cheap rider", "noise rider", "layer rider", "shaped rider", "old rider", "blob rider")
+FEW_PLANS = ("absent", *RIDERS, "null rider", "mean rider", "valley")
 GLANCE = 200  # samples of a rider's gradient: one training of 8,500 samples takes 17,000
+SIDE = 28  # of a picture
 PER_CLASS = 150  # own samples of a class that stand for a miner's
 PULL, NOISE = 0.5, 0.4  # of gradient and noise in what a rider sends, beside the last step
 SHORT = 0.65  # of the usual length, by who knows no more than history: from 8 updates on 0.6 is the least
 FIRST = 1.5
+LAYER, SHAPED_STEP, SHAPED = 3.0, 0.3, 0.95  # of the output layer; of step and noise of a shaped rider
+TRAINED, AGAIN = 3, 0.05  # rounds in which an old rider trains, and the noise that it adds later
 EMPTY, SEEN = 150, 2_000  # directions in which own pictures differ least, of so many pictures
 LONGEST = 1.7  # usual lengths: of few updates 1.8 always pass
 STEPS, RATE, INERTIA = 40, 0.05, 0.8  # of the search for a valley
@@ -49,6 +58,7 @@ class Few:
     data: tuple[Task, Split]
     _learners: list[Learner] = field(default_factory=list)
     _agreed: tuple[int, dict[int, Floats]] = (0, {})
+    _old: dict[int, dict[int, Floats]] = field(default_factory=dict)
 
     def join(self) -> None:
         """Replace the learners of the members; everybody trains once a round, whoever asks."""
@@ -59,7 +69,9 @@ class Few:
         own = shares.devices[min(self.members)]
         places = [np.flatnonzero(own.labels == kind)[:PER_CLASS] for kind in np.unique(own.labels)]
         balanced = Split(shares.devices, shares.miners, own.take(np.concatenate(places)))
-        self._judge = judge(task, balanced)
+        self._judge = judge(
+            task, replace(balanced, test=self._blobs()) if self.attack == "blob rider" else balanced
+        )
         for index in self.members:
 
             def forge(model: Vector, round_: int, index: int = index) -> TrainingResult:
@@ -67,11 +79,22 @@ class Few:
 
             self.federation.devices[index].trainer.learner = MaliciousLearner(self._learners[index], forge)
 
+    def _blobs(self) -> Samples:
+        """Return light rectangles in the dark, with any label."""
+        own, rng = self.data[1].test, np.random.default_rng(self.federation.config.seed)
+        low, high = float(own.features.min()), float(own.features.max())
+        across = np.abs(np.arange(SIDE) - SIDE / 2 + 0.5) < rng.uniform(4, 10, (GLANCE, 1))
+        down = np.abs(np.arange(SIDE) - SIDE / 2 + 0.5) < rng.uniform(6, 13, (GLANCE, 1))
+        light = (high - low) * rng.uniform(0.3, 1.0, (GLANCE, 1, 1))
+        pictures = low + light * (down[:, :, None] & across[:, None])
+        labels = rng.choice(np.unique(own.labels), GLANCE)
+        return Samples(pictures.astype(np.float32).reshape(GLANCE, *own.features[0].shape), labels)
+
     def forge(self, index: int, model: Vector, round_: int) -> TrainingResult:
         """Return what a member sends as its training; raises ConfigError, and so sits out, if absent."""
         if self.attack == "absent":
             raise ConfigError("absent sends nothing")
-        riders = {"cheap rider": self._ride, "noise rider": self._ride, "null rider": self._ride_on_nothing}
+        riders = dict.fromkeys(RIDERS, self._ride) | {"null rider": self._ride_on_nothing}
         if self.attack in riders:
             return with_delta(self._claim(model, round_), model, riders[self.attack](index, model, round_))
         if self._agreed[0] != round_:
@@ -88,17 +111,50 @@ class Few:
         return found.loss, found.gradients[0].astype(np.float64)
 
     def _ride(self, index: int, model: Vector, round_: int) -> Floats:
-        """Return an update of public history and, of a cheap rider, one gradient, (parameters,)."""
+        """Return an update of public history and, of some, one gradient, (parameters,)."""
+        if self.attack == "old rider" and round_ <= TRAINED:
+            return self._train(index, model, round_)
         history, archive = self.federation.history, self.federation.archive
         rng = np.random.default_rng([self.federation.config.seed, index, round_])
         step = np.zeros(len(model))
         if round_ > 1 and len(history.blocks) > 1:
             step = model.astype(np.float64) - archive.values(history.blocks[-2])
         noise = unit(rng.normal(size=len(model)))
-        if self.attack == "noise rider":
-            return self._length(round_) * unit(unit(step) + noise)
-        pull = -unit(self._slope(model.astype(np.float64), GLANCE)[1])
-        return self._length(round_) * unit(PULL * pull + unit(step) + NOISE * noise)
+        if self.attack == "old rider":
+            way = unit(self._old[index][round_ % TRAINED]) + AGAIN * noise
+        elif self.attack == "layer rider":
+            way = unit(step * np.where(np.arange(len(step)) < self._output(), 1.0, LAYER)) + NOISE * noise
+        elif self.attack == "shaped rider":
+            way = SHAPED_STEP * unit(step) + SHAPED * unit(noise * self._spread(round_))
+        elif self.attack == "noise rider":
+            way = unit(step) + noise
+        else:
+            pull = -unit(self._slope(model.astype(np.float64), GLANCE)[1])
+            way = PULL * pull + unit(step) + NOISE * noise
+        return self._length(round_) * unit(way)
+
+    def _train(self, index: int, model: Vector, round_: int) -> Floats:
+        """Return honest work, (parameters,), and keep it."""
+        (work,) = deltas_of(trainings_of([self._learners[index]], model, round_), model)
+        self._old.setdefault(index, {})[round_ % TRAINED] = work
+        return work
+
+    def _output(self) -> int:
+        """Return where the output layer, weights and bias, begins in the vector."""
+        sizes = [tensor.numel() for tensor in self.data[0].build().parameters()]
+        return sum(sizes[:-2])
+
+    def _spread(self, round_: int) -> Floats | float:
+        """Return how far apart the last two rounds' updates are in each parameter, (parameters,)."""
+        rounds = [self.federation.history.rounds[n] for n in (round_ - 1, round_ - 2) if n > 0]
+        items = [
+            item for each in rounds for item in each.submissions if item.update.device not in self.members
+        ]
+        archive, terms = self.federation.archive, self.federation.ledger.terms
+        if not items:
+            return 1.0
+        spread: Floats = as_matrix([archive.update(item) for item in items], terms).std(axis=0)
+        return spread
 
     def _ride_on_nothing(self, index: int, model: Vector, round_: int) -> Floats:
         """Return an update of the first layer, (parameters,), that own pictures hardly feel."""

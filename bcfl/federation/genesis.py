@@ -75,6 +75,7 @@ def set_up_data(
         alpha=config.alpha,
         classes=config.classes_per_device,
     )
+    del dataset  # all of it has been copied; what follows may leave garbage that refers to this frame
     if has_exponents:
         return task, shares
     return set_exponents(config, task, max(shares.devices, key=len, default=None)), shares

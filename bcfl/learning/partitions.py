@@ -62,15 +62,22 @@ def split(
             f"{samples} held out for {parties}, a share of {held_out:g} of {len(order)} training samples, "
             "and each needs one to judge by: take fewer miners, or more data"
         )
-    train = dataset.train.take(order[cut:])
-    kinds = train.strata if train.groups is None else train.groups
+    rest = order[cut:]
+    kinds = _kinds(dataset.train, rest)
     parts = partition(partition_by, kinds, devices, seed, alpha=alpha, classes=classes)
     shares = np.array_split(order[:cut], miners) if miners else []
     return Split(
-        devices=tuple(train.take(part) for part in parts),
+        devices=tuple(dataset.train.take(rest[part]) for part in parts),
         miners=tuple(dataset.train.take(share) for share in shares),
         test=dataset.test,
     )
+
+
+def _kinds(samples: Samples, places: Indices) -> Labels:
+    """Return by what the samples at `places` are shared out: their group, else their class."""
+    if samples.groups is not None:
+        return samples.groups[places]
+    return samples.labels[places] if samples.has_classes else samples.take(places).strata
 
 
 def partition(

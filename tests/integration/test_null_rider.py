@@ -9,6 +9,7 @@ import pytest
 from bcfl.config import Config
 from bcfl.learning.datasets import FASHION_DIRECTORY
 from bcfl.roles.checks import mark, novelty
+from bcfl.roles.miner import sketches
 from testkit.chainless import Chainless, RoundOutcome
 from testkit.few_attacks import Few
 from testkit.trigger_attacks import set_up
@@ -20,16 +21,16 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def play(attack: str) -> list[RoundOutcome]:
+def play(attack: str, rounds: int = ROUNDS) -> list[RoundOutcome]:
     """Play with the first of six devices as the rider."""
     config = Config(
-        devices=6, miners=3, rounds=ROUNDS, task="fashion-mnist", min_updates=1, check_time=False, seed=0,
+        devices=6, miners=3, rounds=rounds, task="fashion-mnist", min_updates=1, check_time=False, seed=0,
         partition="dirichlet", alpha=0.5, epochs=2, batch_size=32, learning_rate=0.1,
     )  # fmt: skip
     data = set_up(config, SAMPLES)
     federation = Chainless.create(config, data)
     Few(federation, attack, frozenset({0}), data).join()
-    return [federation.play_round() for _ in range(ROUNDS)]
+    return [federation.play_round() for _ in range(rounds)]
 
 
 def test_an_empty_update_frames_nobody_whom_the_round_needs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +49,7 @@ def test_an_empty_update_frames_nobody_whom_the_round_needs(monkeypatch: pytest.
     assert (without[-1].accuracy or 0.0) < (outcomes[-1].accuracy or 0.0) - 0.05
 
 
-@pytest.mark.parametrize("attack", ["null rider", "noise rider"])
+@pytest.mark.parametrize("attack", ["null rider", "noise rider", "layer rider", "shaped rider"])
 def test_who_has_learned_nothing_new_of_any_class_is_left_out(
     attack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,3 +57,10 @@ def test_who_has_learned_nothing_new_of_any_class_is_left_out(
     assert [outcome.rejected for outcome in outcomes] == [{0: "duplicate"}] * ROUNDS
     monkeypatch.setattr(novelty, "TAUGHT", 0.0)
     assert all(0 in outcome.accepted for outcome in play(attack))
+
+
+def test_who_sends_its_work_of_three_rounds_again_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = play("old rider", 5)
+    assert [outcome.rejected for outcome in outcomes] == [{}] * 3 + [{0: "duplicate"}] * 2
+    monkeypatch.setattr(sketches, "FEW_ROUNDS", sketches.ROUNDS)
+    assert all(0 in outcome.accepted for outcome in play("old rider", 5)), "two rounds are forgotten too soon"

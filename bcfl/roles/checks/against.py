@@ -2,10 +2,11 @@
 
 FLTrust (Cao et al. 2021, arXiv:2012.13995, section IV) drops every update whose cosine with a trusted one is
 below 0. Rare classes lead a little away from it as well, so here an update that the best majority is clearly
-better with may go further. Late in training an update that was turned round has no harm that held-out data
-could show, because the step of the whole round is about as long as is of use; its cosine shows it still.
-Among many, what the mean of a round hides a miner's own training shows: there honest updates hardly ever
-point away from it, whatever data they are of.
+better with may go further, and in a crowd one that goes the way of those that go the miner's: there it is the
+miner's few samples that are unlike others. Late in training an update that was turned round has no harm that
+held-out data could show, because the step of the whole round is about as long as is of use; its cosine shows
+it still. Among many, what the mean of a round hides a miner's own training shows: there honest updates hardly
+ever point away from it, whatever data they are of.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from bcfl.roles.checks.needs import Needs
-from bcfl.roles.checks.scores import MIN_CROWD, NORMAL, Mask, Scores, Values, bounded
+from bcfl.roles.checks.scores import MIN_CROWD, NORMAL, Mask, Scores, Square, Values, bounded
 
 NEEDS = Needs.GRAM | Needs.SUMS  # norms, and the inner product with the miner's own training
 AGAINST = -0.03  # least cosine of an update whose use is not clear
@@ -35,21 +36,25 @@ def is_alike(trust: Values, parameters: int, among: Mask) -> Mask:
     return mask
 
 
-def check(trust: Values, useful: Mask, parameters: int, among: Mask) -> Scores:
+def check(trust: Values, useful: Mask, parameters: int, among: Mask, cosines: Square) -> Scores:
     """Score the cosine of each update with the miner's own training, `trust`, (updates,).
 
-    `useful`, (updates,): those that the best majority is clearly better with. Where a miner's few samples are
-    learned, its training leads anywhere, and the cosines lie far apart: the bound gives way. Where more than
-    half of `among` are against the miner, it does not say who is right: all pass.
+    `useful`, (updates,): those that the best majority is clearly better with. `cosines`: of all with each
+    other, (updates, updates). Where a miner's few samples are learned, its training leads anywhere, and the
+    cosines lie far apart: the bound gives way. Where more than half of `among` are against the miner, it does
+    not say who is right: all pass.
     """
     is_crowd = among.sum() >= MIN_CROWD
     noise = NOISE / np.sqrt(parameters)
     bounds = np.full(len(trust), CROWD) if is_crowd else np.where(useful, AT_ALL, AGAINST)
-    minimum = np.minimum(bounds, -noise)
+    minimum: Values = np.minimum(bounds, -noise)
     if among.any() and not is_crowd:
         median = float(np.median(trust[among]))
         spread = NORMAL * float(np.median(np.abs(trust[among] - median)))
         minimum = np.minimum(minimum, median - TOLERANCE * spread)
+    if is_crowd:
+        goes_along = cosines[:, among & (trust > 0)].sum(axis=1) > 0
+        minimum = np.where(goes_along, -np.inf, minimum)
     return _unless_most(trust, minimum, among)
 
 

@@ -11,12 +11,14 @@ direction. Here nothing is dropped unless two clouds are apart, and the model ca
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
+from bcfl.roles.checks.shared import once
 
 NEEDS = Needs.GRAM | Needs.SUMS  # cosines; the miner's own training, and means without a cluster
 DIRECTIONS = 3
@@ -43,11 +45,11 @@ def check(
     distances = np.zeros(len(cosines))
     remaining = np.array(eligible)
     for _ in range(len(cosines)):
-        clusters = split(cosines[np.ix_(remaining, remaining)])
+        places = np.flatnonzero(remaining)
+        clusters = once("split", places.tobytes(), [cosines], partial(split, cosines, places))
         if clusters is None:
             break
         distance, side = clusters
-        places = np.flatnonzero(remaining)
         dropped = places[side if is_wrong(trust()[places], side) else ~side]
         if not is_harmless(np.isin(np.arange(len(cosines)), dropped), remaining):
             break
@@ -56,18 +58,14 @@ def check(
     return bounded("clusters", distances, maximum=1.0)
 
 
-def split(cosines: Square) -> tuple[float, Mask] | None:
+def split(cosines: Square, places: npt.NDArray[np.int64]) -> tuple[float, Mask] | None:
     """Return how far apart two clusters are, 1 being apart, and the members of one; None for one cluster.
 
-    `cosines`: (updates, updates).
+    `cosines`: (updates, updates). `places`: of those that are looked at.
     """
-    count = len(cosines)
-    return None if count < MIN_UPDATES else _split(np.ascontiguousarray(cosines, np.float64).tobytes(), count)
-
-
-@lru_cache(maxsize=4)  # the miners of one process look at the same updates: once for all of them
-def _split(data: bytes, count: int) -> tuple[float, Mask] | None:
-    cosines: Square = np.frombuffer(data).reshape(count, count)
+    if len(places) < MIN_UPDATES:
+        return None
+    cosines = np.ascontiguousarray(cosines[np.ix_(places, places)], np.float64)
     matrix = cosines - cosines.mean(axis=0)
     matrix -= matrix.mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh((matrix + matrix.T) / 2)

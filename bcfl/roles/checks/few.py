@@ -53,7 +53,8 @@ def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
         among &= scores.passed
         yield Verdict.OUTLIER, scores
     if few.trust is not None:
-        scores = against.check(few.trust, useful, parameters, among)
+        cosines = few.updates.view(against.NEEDS).cosines
+        scores = against.check(few.trust, useful, parameters, among, cosines)
         among &= scores.passed
         yield Verdict.OUTLIER, scores
     if few.marks is not None:

@@ -68,7 +68,7 @@ def _check(updates: Sequence[Products], earlier: Sequence[Products], among: Mask
     return bounded("new", new, minimum=least_new), bounded("shared", shared, minimum=least_shared)
 
 
-def decoys(ways: Sequence[Matrix], earlier: Sequence[View]) -> list[Matrix]:
+def decoys(ways: Sequence[Matrix], earlier: Sequence[Products]) -> list[Matrix]:
     """Return ways that lead nowhere, of each piece (DECOYS * ways, numbers).
 
     They are what history leaves of ways, with signs by chance: where ways have their weight a decoy has it,

@@ -6,6 +6,7 @@ Who scales one layer of something public has something new as a whole, and nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import Final
 
@@ -26,14 +27,14 @@ def piece_ends(layout: Layout) -> Ends:
         else:
             sizes.append(size)
     while len(sizes) > MOST:
-        pairs = [first + second for first, second in zip(sizes, sizes[1:], strict=False)]
+        pairs = [first + second for first, second in pairwise(sizes)]
         place = pairs.index(min(pairs))
         sizes[place : place + 2] = [pairs[place]]
     return ends_of(sizes)
 
 
 def sketch_ends(ends: Ends, size: int) -> Ends:
-    """Return where pieces end in a sketch of about `size` numbers; as in the vector where that is no longer."""
+    """Return where pieces end in a sketch of about `size` numbers; where a vector is no longer, as there."""
     if ends[-1] <= size:
         return ends
     numbers = sizes_of(ends)

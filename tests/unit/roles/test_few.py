@@ -53,16 +53,28 @@ def test_of_many_against_the_miners_own_training_is_a_cosine() -> None:
 
 
 def test_against_the_miners_own_training_needs_a_use() -> None:
-    trust = np.array([0.3, 0.28, 0.31, -0.05, -0.05, 0.29])
+    trust, alike = np.array([0.3, 0.28, 0.31, -0.05, -0.05, 0.29]), np.ones((6, 6))
     useful = np.arange(6) == 4
-    assert rejected(against.check(trust, useful, 100_000, everybody(6))) == [3]
-    assert rejected(against.check(trust, useful, 500, everybody(6))) == [], "noise of a small model"
-    assert rejected(against.check(trust - 0.15, useful, 100_000, everybody(6))) == [3, 4]
-    assert rejected(against.check(-trust, useful, 100_000, everybody(6))) == [], "it may be the miner"
+    assert rejected(against.check(trust, useful, 100_000, everybody(6), alike)) == [3]
+    assert rejected(against.check(trust, useful, 500, everybody(6), alike)) == [], "noise of a small model"
+    assert rejected(against.check(trust - 0.15, useful, 100_000, everybody(6), alike)) == [3, 4]
+    assert rejected(against.check(-trust, useful, 100_000, everybody(6), alike)) == [], "it may be the miner"
     apart = np.array([0.43, -0.38, -0.27, -0.05, 0.26, 0.1])
-    assert rejected(against.check(apart, ~everybody(6), 100_000, everybody(6))) == [], (
+    assert rejected(against.check(apart, ~everybody(6), 100_000, everybody(6), alike)) == [], (
         "few samples, all learned"
     )
+
+
+def test_in_a_crowd_against_the_miner_is_who_is_against_those_who_go_its_way_as_well() -> None:
+    trust = np.array([0.3, 0.28, 0.31, 0.2, 0.29, 0.3, -0.2, -0.2, -0.05])
+    cosines = np.full((9, 9), 0.1) + 0.9 * np.eye(9)
+    cosines[6, :6] = cosines[:6, 6] = -0.1
+    nobody, all_nine = np.zeros(9, bool), everybody(9)
+    assert rejected(against.check(trust, nobody, 100_000, all_nine, cosines)) == [6]
+    group = cosines.copy()
+    group[6:8, 6:8] = 1.0
+    group[7, :6] = group[:6, 7] = -0.1
+    assert rejected(against.check(trust, nobody, 100_000, all_nine, group)) == [6, 7], "like each other alone"
 
 
 class Bowl:

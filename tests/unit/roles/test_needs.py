@@ -44,8 +44,8 @@ MANY = (np.tile(ROWS, (3, 1)) + RNG.normal(0, 0.5, (72, SIZE))).astype(np.float3
 BOTH = (Needs.GRAM, Needs.SUMS)
 NEEDS = [
     (norm, Needs.GRAM), (length, Needs.GRAM), (min_norm, Needs.GRAM), (krum, Needs.GRAM),
-    (duplicate, Needs.GRAM), (novelty, Needs.GRAM), (harm, Needs.SUMS), (mark, Needs.VECTOR),
-    *((module, need) for module in (against, clusters, direction, levels) for need in BOTH),
+    (duplicate, Needs.GRAM), (harm, Needs.SUMS), (mark, Needs.VECTOR),
+    *((module, need) for module in (against, clusters, direction, levels, novelty) for need in BOTH),
     *((module, need) for module in (mark_slope, hidden_task) for need in (*BOTH, Needs.VECTOR)),
 ]  # fmt: skip
 
@@ -80,7 +80,7 @@ def play(count: int, quality: bool = True) -> None:
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     inputs = CheckInputs(
         rows, np.full(count, 10.0), list(range(count)), np.ones(count, bool), None,
-        sketches=unit, earlier_sketches=unit[:2][:, ::-1].copy(),
+        sketches=unit, earlier_sketches=unit[:2][:, ::-1].copy(), sketch=lambda vectors: vectors,
     )  # fmt: skip
     judge(inputs, reference(), Checks(krum=1, quality=quality))
 

@@ -29,7 +29,7 @@ def history(likeness: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rejected(rows: np.ndarray, earlier: np.ndarray, among: np.ndarray = ALL) -> tuple[list[int], list[int]]:
-    new, shared = novelty.check(unit(rows), unit(earlier), among)
+    new, shared = novelty.check([unit(rows)], [unit(earlier)], among)
     return tuple(np.flatnonzero(~scores.passed).tolist() for scores in (new, shared))  # type: ignore[return-value]
 
 
@@ -103,8 +103,11 @@ def test_what_was_dropped_before_explains_nothing() -> None:
 
 
 def taught(rows: np.ndarray, earlier: np.ndarray, classes: np.ndarray) -> list[int]:
-    everybody = np.ones(len(rows), bool)
-    scores = novelty.check_taught(unit(np.concatenate([rows, classes])), unit(earlier), everybody)
+    everybody, known, ways = np.ones(len(rows), bool), [unit(earlier)], [unit(classes)]
+    (turned,) = novelty.decoys(ways, known)
+    scores = novelty.check_taught(
+        [np.concatenate([unit(rows), *ways, turned])], known, everybody, len(ways[0])
+    )
     return np.flatnonzero(~scores.passed).tolist()
 
 
@@ -136,3 +139,26 @@ def test_what_is_taught_says_nothing_of_a_small_model() -> None:
     updates = rng.dirichlet(np.full(10, 0.2), 6) @ classes + 3 * rng.normal(size=(6, 100))
     updates[0] = rng.normal(size=100)
     assert taught(updates, earlier, classes) == []
+
+
+def test_noise_is_told_wherever_it_is_large() -> None:
+    """A tenth of the numbers have all of the weight: of what classes lead to, of work, and of noise."""
+    rng, numbers = np.random.default_rng(4), 30_000
+    shape = np.where(np.arange(numbers) < numbers // 10, 1.0, 0.01)
+    classes = rng.normal(size=(10, numbers)) * shape
+    rounds = rng.dirichlet(np.full(10, 0.2), (3, 6)) @ classes + rng.normal(size=(3, 6, numbers)) * shape
+    updates, earlier = rounds[2], np.concatenate(rounds[:2])
+    assert taught(updates, earlier, classes) == []
+    updates[2] = earlier[4] + rng.normal(size=numbers) * shape
+    assert taught(updates, earlier, classes) == [2]
+
+
+def test_who_scales_a_layer_of_what_was_public_has_nothing_new_in_any() -> None:
+    earlier, updates = history()
+    layers = slice(0, 3000), slice(3000, SIZE)
+    updates[1] = earlier[3:9].sum(axis=0)
+    updates[1, layers[1]] *= 3.0
+    assert rejected(updates, earlier)[0] == [], "as a whole it is new"
+    rows, known = ([unit(each)[:, layer] for layer in layers] for each in (updates, earlier))
+    new, _ = novelty.check(rows, known, ALL)
+    assert np.flatnonzero(~new.passed).tolist() == [1]

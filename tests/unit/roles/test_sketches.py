@@ -10,9 +10,10 @@ import numpy as np
 
 from bcfl.protocol.rounds import History
 from bcfl.roles.checks import novelty
-from bcfl.roles.miner.sketches import ROUNDS, SIZE, Comparison, Sketches
+from bcfl.roles.miner.sketches import FEW_EARLIER, ROUNDS, SIZE, Comparison, Sketches
 
 DEVICES, PARAMETERS, LAST = 24, 10_000, 4
+FEWER = 16  # devices: few
 ALL = np.ones(DEVICES, bool)
 
 
@@ -39,7 +40,7 @@ def compare(memory: Sketches, number: int, models: tuple[int, ...] = (0, 1, 2, 3
 
 
 def rejected(comparison: Comparison) -> list[int]:
-    new, _ = novelty.check(comparison.sketches, comparison.earlier, ALL)
+    new, _ = novelty.check([comparison.sketches], [comparison.earlier], ALL)
     return [int(place) for place in np.flatnonzero(~new.passed)]
 
 
@@ -78,3 +79,27 @@ def test_what_was_trained_from_the_same_model_explains_nothing() -> None:
     memory, _ = memory_of()
     assert len(compare(memory, LAST, (0, 1, 2, 2)).earlier) == DEVICES
     assert rejected(compare(memory, LAST, (0, 1, 2, 2))) == []
+
+
+def test_of_few_updates_as_many_rounds_are_remembered_as_there_is_room_for() -> None:
+    """A copy of an update of long ago is one."""
+    rounds = FEW_EARLIER // FEWER
+
+    def few(number: int) -> np.ndarray:
+        rows = updates_of(number)[:FEWER]
+        if number == rounds + 1:
+            rows[1] = updates_of(2)[1] + 0.1 * updates_of(3)[0]
+        return rows
+
+    memory = Sketches(lambda items: (list(range(len(items))), few(1)))
+    items: Any = [SimpleNamespace(position=i, update=SimpleNamespace(device=i)) for i in range(FEWER)]
+    history: Any = SimpleNamespace(rounds={}, model_before=lambda n: n)
+    history.numbers_before = partial(History.numbers_before, history)
+    for number in range(1, rounds + 2):
+        history.rounds[number] = SimpleNamespace(number=number, submissions=items, accepted=(True,) * FEWER)
+        found = memory.compare(history, history.rounds[number], items, few(number), None)
+        assert len(found.earlier) == FEWER * min(number - 1, rounds)
+        new, _ = novelty.check([found.sketches], [found.earlier], np.ones(FEWER, bool))
+        expected = [1] if number == rounds + 1 else []
+        assert np.flatnonzero(~new.passed).tolist() == expected
+    assert len(memory._sketches) == rounds + 1
