@@ -135,7 +135,7 @@ class Few:
 
     def _train(self, index: int, model: Vector, round_: int) -> Floats:
         """Return honest work, (parameters,), and keep it."""
-        (work,) = deltas_of(trainings_of([self._learners[index]], model, round_), model)
+        work: Floats = deltas_of(trainings_of([self._learners[index]], model, round_), model)[0]
         self._old.setdefault(index, {})[round_ % TRAINED] = work
         return work
 
@@ -153,7 +153,9 @@ class Few:
         archive, terms = self.federation.archive, self.federation.ledger.terms
         if not items:
             return 1.0
-        spread: Floats = as_matrix([archive.update(item) for item in items], terms).std(axis=0)
+        spread: Floats = np.asarray(
+            as_matrix([archive.update(item) for item in items], terms).std(axis=0), np.float64
+        )
         return spread
 
     def _ride_on_nothing(self, index: int, model: Vector, round_: int) -> Floats:

@@ -39,31 +39,32 @@ ROOM = 8  # numbers of an update for each earlier one: fewer are explained by ch
 RIDGE, SHARED_RIDGE = 1e-6, 1e-3  # added to the cosines: rounding, and what is no sign of likeness
 
 
-def check(updates: Sequence[Products], earlier: Sequence[Products], among: Mask) -> tuple[Scores, Scores]:
+def check(updates: Products, earlier: Products, among: Mask) -> tuple[Scores, Scores]:
     """Score how new each update is, and how far others share what is new.
 
-    `updates`: of each piece (updates, numbers), together of unit length or zero; `earlier`: (earlier ones,
-    numbers), too, of which as many are taken as a piece has room for. Both bounds give way to the crowd:
-    where training comes to rest, honest updates repeat themselves.
+    `updates`: (updates, numbers), of unit length or zero; `earlier`: (earlier ones, numbers), too, of which
+    as many are taken as there is room for. Both bounds give way to the crowd: where training comes to rest,
+    honest updates repeat themselves.
     """
-    return once_of("novelty", among.tobytes(), [*updates, *earlier], lambda: _check(updates, earlier, among))
+    return once_of("novelty", among.tobytes(), [updates, earlier], lambda: _check(updates, earlier, among))
 
 
-def _check(updates: Sequence[Products], earlier: Sequence[Products], among: Mask) -> tuple[Scores, Scores]:
-    count, size = len(updates[0]), _size(updates)
+def _check(updates: Products, earlier: Products, among: Mask) -> tuple[Scores, Scores]:
+    count, size = updates.shape
     new, shared = np.ones(count), np.ones(count)
-    if not len(earlier[0]) or size // ROOM < count:
+    room = size // ROOM
+    if not len(earlier) or room < count:
         return bounded("new", new), bounded("shared", shared)
+    earlier = earlier[:room]
     rest = remainders(updates, earlier)
     new = np.sqrt(np.maximum(np.diag(rest), 0.0))
     least_new = min(NEW, _median(new[among]) / NEW_YIELDS)
     left = np.flatnonzero(among & (new >= max(least_new, 1e-9)))
     least_shared = -np.inf
     if len(left) >= MIN_UPDATES:
-        free = size - min(len(earlier[0]), size // ROOM)
         cosines = rest[np.ix_(left, left)] / np.outer(new[left], new[left])
-        shared[left] = explained(cosines, free)
-        chance = CHANCE * np.sqrt(2 * len(left)) / free
+        shared[left] = explained(cosines, size - len(earlier))
+        chance = CHANCE * np.sqrt(2 * len(left)) / (size - len(earlier))
         least_shared = min(SHARED, _median(shared[left]) / SHARED_YIELDS - chance)
     return bounded("new", new, minimum=least_new), bounded("shared", shared, minimum=least_shared)
 
@@ -94,14 +95,15 @@ def check_taught(rows: Sequence[Products], earlier: Sequence[Products], among: M
     a small model has so much by chance that this says nothing. An update that is zero has nothing new, and
     passes.
     """
-    rest, count = remainders(rows, earlier), len(among)
+    pieces = [remainders(*piece) for piece in zip(rows, earlier, strict=True)]
+    rest, count = np.sum(pieces, axis=0), len(among)
     new = np.sqrt(np.maximum(np.diag(rest)[:count], 0.0))
     parts = [
         _along(rest, count, start, ways) / np.maximum(new, 1e-9) for start in range(count, len(rest), ways)
     ]
     taught = np.where(new > 1e-9, parts[0], np.inf)
     chance = np.sqrt(np.mean(np.square(parts[1:]), axis=0))
-    if _size(rows) < LEAST:
+    if sum(piece.shape[1] for piece in rows) < LEAST:
         return bounded("taught", taught)
     usual = _median(taught[among] / np.maximum(chance[among], SMALLEST))
     return bounded("taught", taught, minimum=min(BY_CHANCE, TAUGHT * usual) * chance)
@@ -128,12 +130,11 @@ def moves_statistics(updates: View, slopes: Matrix, among: Mask) -> bool:
     return bool(np.median(parts[among]) > STILL)
 
 
-def remainders(updates: Sequence[Products], earlier: Sequence[Products]) -> Square:
-    """Return the inner products of what is left of updates, each piece across the span of earlier ones."""
-    return sum((_remainders(*piece) for piece in zip(updates, earlier, strict=True)), np.zeros(()))
+def remainders(updates: Products, earlier: Products) -> Square:
+    """Return the inner products of what is left of updates across the span of earlier ones.
 
-
-def _remainders(updates: Products, earlier: Products) -> Square:
+    Of these as many are taken as there is room for.
+    """
     earlier = earlier[: earlier.shape[1] // ROOM]
     across = (earlier @ updates.T).astype(np.float64)
     rest: Square = (updates @ updates.T).astype(np.float64) - across.T @ _weights(across, earlier)
@@ -145,10 +146,6 @@ def _weights(across: Values, earlier: Products) -> Values:
     among_earlier = (earlier @ earlier.T).astype(np.float64) + RIDGE * np.eye(len(earlier))
     weights: Values = np.linalg.solve(among_earlier, across)
     return weights
-
-
-def _size(pieces: Sequence[Products]) -> int:
-    return sum(piece.shape[1] for piece in pieces)
 
 
 def explained(cosines: Square, size: int) -> Values:

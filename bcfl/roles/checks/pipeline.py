@@ -91,6 +91,7 @@ class CheckInputs:
     sketches: Matrix | None = None  # of the updates, and of all of earlier rounds, of unit length
     earlier_sketches: Matrix | None = None
     sketch: Callable[[Matrix], Matrix] | None = None  # makes those of others
+    recent: int | None = None  # so many of the earlier ones are of the last rounds; None: all
     ends: tuple[int, ...] = ()  # where the pieces of sketches end; () of one piece
     contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
     has_noise: bool = False  # whether the terms ask devices for it
@@ -164,15 +165,14 @@ class _Pipeline:
         copies = duplicate.within_round(cosines, self.inputs.ranks, originals)
         self._add(Verdict.DUPLICATE, copies.exempt(self.short))
         if self.inputs.sketches is not None and self.inputs.earlier_sketches is not None:
-            among = self.remaining & ~self.short
+            among, recent = self.remaining & ~self.short, self.inputs.earlier_sketches[: self.inputs.recent]
             sketches, earlier = (
-                [Updates(piece).view(novelty.NEEDS) for piece in self._cut(matrix)]
-                for matrix in (self.inputs.sketches, self.inputs.earlier_sketches)
+                Updates(matrix).view(novelty.NEEDS) for matrix in (self.inputs.sketches, recent)
             )
             for scores in novelty.check(sketches, earlier, among):
                 self._add(Verdict.DUPLICATE, scores.exempt(self.short))
             if self.is_few:
-                self._judge_taught(self.inputs.sketches, earlier)
+                self._judge_taught(self.inputs.sketches, self.inputs.earlier_sketches)
 
     def _cut(self, sketches: Matrix) -> list[Matrix]:
         """Return the pieces of sketches, (sketches, numbers) each."""
@@ -180,7 +180,7 @@ class _Pipeline:
         pieces = [sketches[:, start:end] for start, end in zip((0, *ends), ends, strict=False)]
         return pieces or [sketches]
 
-    def _judge_taught(self, sketches: Matrix, earlier: list[View]) -> None:
+    def _judge_taught(self, sketches: Matrix, earlier: Matrix) -> None:
         """Look whether what is new in few updates was learned from data of any classes."""
         sketch, find, among = self.inputs.sketch, self.reference.class_slopes, self.remaining & ~self.short
         if sketch is None or find is None or among.sum() < MIN_TAUGHT:
@@ -189,9 +189,10 @@ class _Pipeline:
         updates = self.updates.view(novelty.STATISTICS_NEEDS)
         if len(slopes) >= 2 and not novelty.moves_statistics(updates, slopes, among):
             ways = self._cut(sketch(slopes))
-            parts = zip(self._cut(sketches), ways, novelty.decoys(ways, earlier), strict=True)
+            known = [Updates(piece).view(novelty.NEEDS) for piece in self._cut(earlier)]
+            parts = zip(self._cut(sketches), ways, novelty.decoys(ways, known), strict=True)
             rows = [Updates(np.concatenate(part)).view(novelty.NEEDS) for part in parts]
-            scores = novelty.check_taught(rows, earlier, among, len(slopes))
+            scores = novelty.check_taught(rows, known, among, len(slopes))
             self._add(Verdict.DUPLICATE, scores.exempt(self.short))
 
     def _judge_directions(self) -> None:

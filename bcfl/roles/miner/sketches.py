@@ -35,6 +35,7 @@ class Comparison:
 
     sketches: Matrix
     earlier: Matrix  # of the last change of the model and of all updates, the latest round first
+    recent: int  # so many of these are of the last ROUNDS rounds
     ends: Ends  # where the pieces of a sketch end
     copies: Scores | None  # how near each is to an accepted one; None if there is none
     sketch: Callable[[Matrix], Matrix]  # makes others: (vectors, parameters) -> (vectors, numbers)
@@ -107,7 +108,11 @@ class Sketches:
         self._sketches[current.number, len(current.submissions), size] = (positions, sketches)
         accepted = [self._accepted(history.rounds[number], size) for number in numbers]
         model = history.model_before(current.number)
-        rows = [self._of(history.rounds[n], size)[1] for n in numbers if history.model_before(n) != model]
+        others = [number for number in numbers if history.model_before(number) != model]
+        rows = [self._of(history.rounds[number], size)[1] for number in others]
+        recent = sum(
+            len(found) for found, number in zip(rows, others, strict=True) if number in numbers[:ROUNDS]
+        )
         if delta is not None:
             signs = self._signs.of(len(delta))
             row = once("sketches", size, [delta, signs], lambda: self.sketch(delta[None], size))
@@ -118,6 +123,7 @@ class Sketches:
         return Comparison(
             sketches,
             explained,
+            recent + (delta is not None),
             sketch_ends(self._pieces(updates.shape[1], size), size),
             copies(sketches, devices, accepted),
             self._sketcher(updates.shape[1], size),

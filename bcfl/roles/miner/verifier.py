@@ -178,6 +178,7 @@ class Verifier:
             None if beside is None else beside.sketches,
             None if beside is None else beside.earlier,
             None if beside is None else beside.sketch,
+            None if beside is None else beside.recent,
             () if beside is None else beside.ends,
             self._contributed(history, current, submissions),
             Noise.of(self.archive.layout) is not None,

@@ -29,7 +29,7 @@ def history(likeness: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rejected(rows: np.ndarray, earlier: np.ndarray, among: np.ndarray = ALL) -> tuple[list[int], list[int]]:
-    new, shared = novelty.check([unit(rows)], [unit(earlier)], among)
+    new, shared = novelty.check(unit(rows), unit(earlier), among)
     return tuple(np.flatnonzero(~scores.passed).tolist() for scores in (new, shared))  # type: ignore[return-value]
 
 
@@ -154,11 +154,21 @@ def test_noise_is_told_wherever_it_is_large() -> None:
 
 
 def test_who_scales_a_layer_of_what_was_public_has_nothing_new_in_any() -> None:
-    earlier, updates = history()
-    layers = slice(0, 3000), slice(3000, SIZE)
-    updates[1] = earlier[3:9].sum(axis=0)
+    rng, numbers, layers = np.random.default_rng(6), 30_000, (slice(0, 20_000), slice(20_000, 30_000))
+    classes = rng.normal(size=(10, numbers))
+    rounds = rng.dirichlet(np.full(10, 0.2), (2, 6)) @ classes + 0.3 * rng.normal(size=(2, 6, numbers))
+    earlier, updates = rounds
+    updates[1] = earlier.sum(axis=0)
     updates[1, layers[1]] *= 3.0
-    assert rejected(updates, earlier)[0] == [], "as a whole it is new"
-    rows, known = ([unit(each)[:, layer] for layer in layers] for each in (updates, earlier))
-    new, _ = novelty.check(rows, known, ALL)
-    assert np.flatnonzero(~new.passed).tolist() == [1]
+    updates[1] += 0.1 * np.linalg.norm(updates[1]) * rng.normal(size=numbers) / np.sqrt(numbers)
+
+    def left_out(pieces: tuple[slice, ...]) -> list[int]:
+        rows, known, ways = (
+            [unit(each)[:, piece] for piece in pieces] for each in (updates, earlier, classes)
+        )
+        parts = zip(rows, ways, novelty.decoys(ways, known), strict=True)
+        scores = novelty.check_taught([np.concatenate(part) for part in parts], known, np.ones(6, bool), 10)
+        return np.flatnonzero(~scores.passed).tolist()
+
+    assert left_out((slice(0, numbers),)) == [], "as a whole it has learned something"
+    assert left_out(layers) == [1]

@@ -40,7 +40,7 @@ def compare(memory: Sketches, number: int, models: tuple[int, ...] = (0, 1, 2, 3
 
 
 def rejected(comparison: Comparison) -> list[int]:
-    new, _ = novelty.check([comparison.sketches], [comparison.earlier], ALL)
+    new, _ = novelty.check(comparison.sketches, comparison.earlier, ALL)
     return [int(place) for place in np.flatnonzero(~new.passed)]
 
 
@@ -99,7 +99,8 @@ def test_of_few_updates_as_many_rounds_are_remembered_as_there_is_room_for() -> 
         history.rounds[number] = SimpleNamespace(number=number, submissions=items, accepted=(True,) * FEWER)
         found = memory.compare(history, history.rounds[number], items, few(number), None)
         assert len(found.earlier) == FEWER * min(number - 1, rounds)
-        new, _ = novelty.check([found.sketches], [found.earlier], np.ones(FEWER, bool))
+        assert found.recent == FEWER * min(number - 1, ROUNDS)
+        new, _ = novelty.check(found.sketches, found.earlier, np.ones(FEWER, bool))
         expected = [1] if number == rounds + 1 else []
         assert np.flatnonzero(~new.passed).tolist() == expected
     assert len(memory._sketches) == rounds + 1
