@@ -9,7 +9,7 @@ import pytest
 from bcfl.config import Config
 from bcfl.learning.datasets import FASHION_DIRECTORY
 from bcfl.roles.checks import mark, novelty
-from bcfl.roles.miner import sketches
+from bcfl.roles.miner import pieces, sketches
 from testkit.chainless import Chainless, RoundOutcome
 from testkit.few_attacks import Few
 from testkit.trigger_attacks import set_up
@@ -64,3 +64,10 @@ def test_who_sends_its_work_of_three_rounds_again_is_left_out(monkeypatch: pytes
     assert [outcome.rejected for outcome in outcomes] == [{}] * 3 + [{0: "duplicate"}] * 2
     monkeypatch.setattr(sketches, "FEW_ROUNDS", sketches.ROUNDS)
     assert all(0 in outcome.accepted for outcome in play("old rider", 5)), "two rounds are forgotten too soon"
+
+
+def test_a_layer_that_is_scaled_is_public_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = play("layer rider", 3)
+    assert [outcome.rejected for outcome in outcomes] == [{0: "duplicate"}] * 3
+    monkeypatch.setattr(pieces, "LEAST", 10**9)  # all in one piece
+    assert [0 in outcome.accepted for outcome in play("layer rider", 3)] == [False, True, True]

@@ -151,24 +151,3 @@ def test_noise_is_told_wherever_it_is_large() -> None:
     assert taught(updates, earlier, classes) == []
     updates[2] = earlier[4] + rng.normal(size=numbers) * shape
     assert taught(updates, earlier, classes) == [2]
-
-
-def test_who_scales_a_layer_of_what_was_public_has_nothing_new_in_any() -> None:
-    rng, numbers, layers = np.random.default_rng(6), 30_000, (slice(0, 20_000), slice(20_000, 30_000))
-    classes = rng.normal(size=(10, numbers))
-    rounds = rng.dirichlet(np.full(10, 0.2), (2, 6)) @ classes + 0.3 * rng.normal(size=(2, 6, numbers))
-    earlier, updates = rounds
-    updates[1] = earlier.sum(axis=0)
-    updates[1, layers[1]] *= 3.0
-    updates[1] += 0.1 * np.linalg.norm(updates[1]) * rng.normal(size=numbers) / np.sqrt(numbers)
-
-    def left_out(pieces: tuple[slice, ...]) -> list[int]:
-        rows, known, ways = (
-            [unit(each)[:, piece] for piece in pieces] for each in (updates, earlier, classes)
-        )
-        parts = zip(rows, ways, novelty.decoys(ways, known), strict=True)
-        scores = novelty.check_taught([np.concatenate(part) for part in parts], known, np.ones(6, bool), 10)
-        return np.flatnonzero(~scores.passed).tolist()
-
-    assert left_out((slice(0, numbers),)) == [], "as a whole it has learned something"
-    assert left_out(layers) == [1]
