@@ -65,7 +65,7 @@ class Few:
             def forge(model: Vector, round_: int, index: int = index) -> TrainingResult:
                 return self.forge(index, model, round_)
 
-            self.federation.devices[index].trainer.learner = MaliciousLearner(self._learners[index], forge)
+            self.federation.corrupt(index, MaliciousLearner(self._learners[index], forge))
 
     def forge(self, index: int, model: Vector, round_: int) -> TrainingResult:
         """Return what a member sends as its training; raises ConfigError, and so sits out, if absent."""
