@@ -27,6 +27,7 @@ from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Block, Clock, Electorate, Opening, Phase, Terms, VoidReason, Voter
 from bcfl.protocol.verification import Vote
 from bcfl.relay.memory import MemoryRelay
+from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.common.snapshot import RoundSnapshot
@@ -172,6 +173,11 @@ class Chainless:
     def history(self) -> History:
         """All rounds so far."""
         return self.ledger.history()
+
+    def corrupt(self, index: int, learner: Learner) -> None:
+        """Let a device send what an adversary's learner makes, as long as miners take from anybody."""
+        trainer = self.devices[index].trainer
+        trainer.learner, trainer.bound = learner, norm_bound.largest_bound
 
     def play_round(self) -> RoundOutcome:
         """Play one round: train, verify, count, aggregate, pay."""

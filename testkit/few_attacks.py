@@ -77,7 +77,7 @@ class Few:
             def forge(model: Vector, round_: int, index: int = index) -> TrainingResult:
                 return self.forge(index, model, round_)
 
-            self.federation.devices[index].trainer.learner = MaliciousLearner(self._learners[index], forge)
+            self.federation.corrupt(index, MaliciousLearner(self._learners[index], forge))
 
     def _blobs(self) -> Samples:
         """Return light rectangles in the dark, with any label."""

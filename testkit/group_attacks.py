@@ -52,13 +52,12 @@ class Group:
         for device in self.federation.devices:
             device.trainer.learner = CachedLearner(device.trainer.learner)
         for index in self.members:
-            trainer = self.federation.devices[index].trainer
-            honest = trainer.learner
+            honest = self.federation.devices[index].trainer.learner
 
             def forge(model: Vector, round_: int, index: int = index) -> TrainingResult:
                 return self.forge(index, model, round_)
 
-            trainer.learner = MaliciousLearner(honest, forge)
+            self.federation.corrupt(index, MaliciousLearner(honest, forge))
 
     def forge(self, index: int, model: Vector, round_: int) -> TrainingResult:
         """Return what a member sends as its training, with the largest claim."""

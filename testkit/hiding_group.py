@@ -75,8 +75,7 @@ class Joint(ABC):
         for device in self.federation.devices:
             device.trainer.learner = CachedLearner(device.trainer.learner)
         for index in self.order:
-            trainer = self.federation.devices[index].trainer
-            self._own[index] = trainer.learner
+            self._own[index] = self.federation.devices[index].trainer.learner
 
             def forge(model: Vector, round_: int, index: int = index) -> TrainingResult:
                 sent = self._sent.get(model, round_, lambda: self.agree(model, round_))
@@ -84,7 +83,7 @@ class Joint(ABC):
                 time = plausible_time(self.federation.history, round_, self.claim)
                 return with_delta(TrainingResult(trained.vector, self.claim, time), model, sent[index])
 
-            trainer.learner = MaliciousLearner(trainer.learner, forge)
+            self.federation.corrupt(index, MaliciousLearner(self._own[index], forge))
 
     @property
     def order(self) -> list[int]:

@@ -67,14 +67,13 @@ class Knowing(Triggers):
         return judge(self.task, Split(self.shares.devices, self.shares.miners, samples))
 
     def _disguise(self, index: int) -> None:
-        trainer = self.federation.devices[index].trainer
-        honest = trainer.learner
+        honest = self.federation.devices[index].trainer.learner
 
         def forge(model: Vector, round_: int) -> TrainingResult:
             sent = self._sent.get(model, round_, lambda: self._agree(model, round_))
             return self._claim(with_delta(honest.train(model, round_), model, sent[index]), round_)
 
-        trainer.learner = MaliciousLearner(honest, forge)
+        self.federation.corrupt(index, MaliciousLearner(honest, forge))
 
     def _agree(self, model: Vector, round_: int) -> dict[int, Floats]:
         """Return what each member sends, (parameters,)."""

@@ -171,8 +171,7 @@ class Triggers:
         seed, data = self.federation.config.seed, list(self.shares.devices)
         data[index] = band.trigger.taught(data[index], band.share, rng)
         shares = Split(tuple(data), self.shares.miners, self.shares.test)
-        trainer = self.federation.devices[index].trainer
-        honest = CachedLearner(trainer.learner)
+        honest = CachedLearner(self.federation.devices[index].trainer.learner)
         taught = CachedLearner(device_learner(self.task, shares, index, seed))
 
         def forge(model: Vector, round_: int) -> TrainingResult:
@@ -182,7 +181,7 @@ class Triggers:
                 delta = delta + strength * (delta_of(taught.train(model, round_), model) - delta)
             return self._claim(with_delta(trained, model, band.length * delta), round_)
 
-        trainer.learner = MaliciousLearner(honest, forge)
+        self.federation.corrupt(index, MaliciousLearner(honest, forge))
 
     def _claim(self, trained: TrainingResult, round_: int) -> TrainingResult:
         if not self.claims_most:

@@ -214,13 +214,13 @@ class Accomplices(Coalition):
         ]
 
     def _lanes(self, parts: DeviceParts, rows: Matrix, number: int) -> list[fixedpoint.Lanes]:
-        """Return updates, (updates, parameters), shortened and encoded as a device does."""
+        """Return updates, (updates, parameters), shortened and encoded as their devices do."""
         terms, history = parts.ledger.terms, parts.ledger.history()
-        reference = norm_bound.reference_norm(parts.archive, history, number) if parts.clips else None
+        bound = norm_bound.largest_bound(parts.archive, history, number) if parts.clips else None
         norms = np.linalg.norm(rows, axis=1)
         return [
             fixedpoint.encode_update(
-                row * norm_bound.clip_factor(float(norm), reference),
+                row * norm_bound.clip_factor(float(norm), bound),
                 None, terms.lane_bits, terms.scale_bits, terms.shift,
             )[0]
             for row, norm in zip(rows, norms, strict=True)

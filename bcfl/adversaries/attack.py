@@ -16,6 +16,7 @@ from bcfl.learning.datasets import Samples
 from bcfl.ports import Learner, Ledger, Relay, TrainingResult, Vector
 from bcfl.protocol.accounts import Account
 from bcfl.renamed import former_names
+from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.device.device import Device
@@ -125,7 +126,9 @@ class DeviceAttack:
 
     def device(self, parts: DeviceParts, context: AttackContext) -> Device:
         """Return the device that carries the attack out."""
-        return replace(parts, learner=self.learner(parts, context), archive=self.archive(parts)).device()
+        device = replace(parts, learner=self.learner(parts, context), archive=self.archive(parts)).device()
+        device.trainer.bound = norm_bound.largest_bound
+        return device
 
 
 @dataclass(frozen=True)

@@ -31,4 +31,4 @@ class Dropout(DeviceAttack):
                 absent = context.rng(clock.round).random() < attack.rate
                 return None if absent and clock.phase >= Phase[attack.stage.upper()] else super().act()
 
-        return super().device(replace(parts, kind=AbsentDevice), context)
+        return replace(parts, kind=AbsentDevice).device()

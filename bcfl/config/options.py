@@ -194,7 +194,7 @@ class Options(_Checked):
         description="judge by a miner's held-out data: find levels; of few updates, reject harm and marks",
     )
     check_norm: bool = Field(
-        default=True, description="devices shorten what is longer than twice the usual; reject what is not"
+        default=True, description="devices shorten what is much longer than usual; reject what is not"
     )
     check_clusters: bool = Field(
         default=True, description="reject a group that stands apart and is not the honest one"

@@ -291,3 +291,15 @@ def test_a_lazy_miner_does_not_verify(kind: str) -> None:
         is_guess = number == 1 or kind == "accept"
         expected = [True] * 10 if is_guess else list(round_.accepted or ())
         assert [verdict is Verdict.ACCEPTED for verdict in verdicts] == expected
+
+
+def test_who_misbehaves_sends_longer_updates_than_the_honest() -> None:
+    federation = small("sign-flip:0.3", "dropout:0.1")
+    bounds = [device.trainer.bound for device in federation.devices]
+    attacks = {
+        index: type(spec.attack).__name__ for index, spec in federation.assignment.device_specs.items()
+    }
+    for index, bound in enumerate(bounds):
+        is_honest = attacks.get(index, "Dropout") == "Dropout"
+        assert bound is (norm_bound.device_bound if is_honest else norm_bound.largest_bound)
+    assert len(set(attacks.values())) == 2

@@ -12,8 +12,9 @@ from bcfl.config import Config
 from bcfl.federation import genesis
 from bcfl.learning import split
 from bcfl.learning.tasks import BUILT_IN
-from bcfl.roles.checks import few, levels, mark
+from bcfl.roles.checks import few, levels, mark, norm
 from testkit.chainless import Chainless, RoundOutcome
+from testkit.honest import keep_to, with_a_large_party
 
 FLIP, BACKDOOR = "sign-flip:0.34", "backdoor:0.17:share=0.5,boost=1,size=2"
 
@@ -84,3 +85,18 @@ def test_nobody_is_rejected_for_marks_where_any_mark_works(
     assert rejected() == 0
     monkeypatch.setattr(mark, "FRAGILE", 1.0)
     assert rejected() > 2, "of 25"
+
+
+def test_a_party_with_ten_times_the_samples_is_taken_after_the_first_rounds() -> None:
+    rounds = 8
+
+    def taken(references: float | None) -> int:
+        federation = with_a_large_party(BUILT_IN["digits"], 0, rounds)
+        if references is not None:
+            keep_to(federation, references)
+        outcomes = [federation.play_round() for _ in range(rounds)]
+        assert all(set(outcome.rejected) <= {0} for outcome in outcomes), "the five others are taken"
+        return sum(0 in outcome.accepted for outcome in outcomes[1:])
+
+    assert taken(None) >= 5, "of seven"
+    assert taken(norm.CLIP) == 0, "shortened to that, it is too long for a round of short updates"

@@ -18,6 +18,7 @@ NEEDS = Needs.GRAM  # norms
 LONGEST = 1.8  # median lengths that always pass
 LIMIT = 2.2  # median lengths that a useful update may have, and others where honest lengths are far apart
 TOLERANCE = 5.0  # robust standard deviations above the median between the two
+CLIP = 1.5  # reference norms an honest device keeps to: its round has a median of 0.75 to 1 of them
 TOLERANCE_OF_FEW = 3.0  # below MIN_CROWD updates, where two attackers widen the deviation
 MAJORITY = 3  # updates whose median is one of theirs
 

@@ -13,7 +13,7 @@ from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
 
 NEEDS = Needs.GRAM  # norms
-CLIP = 2.0  # reference norms: the bound that an honest device keeps to
+CLIP = 2.0  # reference norms: the bound that an honest device keeps to; among few `length.CLIP`
 SLACK = 1.1  # miner and device may have found a few of the reference's updates gone from the store
 FIRST_CLIP = 3.0  # before there is a reference, in median norms of the round
 MIN_RATIO = 0.05  # below this an update is nothing: a device that did not train

@@ -7,6 +7,7 @@ sample, and no device has to fetch all updates to train on its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 
@@ -15,11 +16,13 @@ import numpy as np
 from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import History, Round, Submission
+from bcfl.roles.checks import few, length
 from bcfl.roles.checks.norm import CLIP
 from bcfl.roles.checks.scores import median
 from bcfl.roles.common.archive import Archive
 
 SAMPLE = 15  # updates; odd, and so many that a minority of bad ones does not decide
+Bound = Callable[[Archive, History, int], float | None]  # the norm that an update of a round keeps to
 
 
 def reference_norm(archive: Archive, history: History, number: int) -> float | None:
@@ -48,11 +51,27 @@ def norm_of_round(archive: Archive, round_: Round) -> float | None:
     return middle if middle > 0 else None
 
 
-def clip_factor(norm: float, reference: float | None) -> float:
-    """Return what an update of that norm is multiplied by to keep to the bound; 1 without a reference."""
-    if reference is None or norm <= CLIP * reference:
-        return 1.0
-    return CLIP * reference / norm
+def device_bound(archive: Archive, history: History, number: int) -> float | None:
+    """Return the norm to which an honest device shortens its update of a round; None without a reference.
+
+    Who is one of few is judged by `length` too, in medians of a round that is not over.
+    """
+    reference = reference_norm(archive, history, number)
+    if reference is None:
+        return None
+    updates = len(history.rounds[history.model_before(number).round].submissions)
+    return reference * (length.CLIP if updates <= few.FEW else CLIP)
+
+
+def largest_bound(archive: Archive, history: History, number: int) -> float | None:
+    """Return the norm to which an adversary shortens its update, however few there are; as `device_bound`."""
+    reference = reference_norm(archive, history, number)
+    return None if reference is None else CLIP * reference
+
+
+def clip_factor(norm: float, bound: float | None) -> float:
+    """Return what an update of that norm is multiplied by to keep to a bound; 1 without one."""
+    return 1.0 if bound is None or norm <= bound else bound / norm
 
 
 def rounding_norm(parameters: int, scale_bits: int, shift: int) -> float:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class Trainer:
     """A device's update of a round, the same one however often it is asked for.
 
-    With `clips`, an update whose norm is above the bound of the miners is scaled down to it.
+    With `clips`, an update whose norm is above `bound` is scaled down to it.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Trainer:
     ) -> None:
         self.account, self.learner, self.ledger = account, learner, ledger
         self.archive, self.journal, self.clips = archive, journal, clips
+        self.bound: norm_bound.Bound = norm_bound.device_bound
         self._published: bytes | None = None  # digest of the CID of the last update on the store
         self._lost: bytes | None = None  # that of the last update whose bytes nobody has
         self._forgotten = -1  # up to which round no bytes of an update are in the journal
@@ -251,8 +252,8 @@ class Trainer:
         total = delta if residual is None else delta + residual
         if not self.clips:
             return total
-        reference = norm_bound.reference_norm(self.archive, snapshot.history, snapshot.round)
-        return total * norm_bound.clip_factor(float(np.linalg.norm(total)), reference)
+        bound = self.bound(self.archive, snapshot.history, snapshot.round)
+        return total * norm_bound.clip_factor(float(np.linalg.norm(total)), bound)
 
     def _settle(self, snapshot: RoundSnapshot, index: int) -> None:
         """Keep the last update's residual if it went into the model; an update left out took nothing away.

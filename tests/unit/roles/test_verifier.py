@@ -14,7 +14,7 @@ from bcfl.ports import TrainingResult, Vector
 from bcfl.protocol.fixedpoint import decode_update
 from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Phase, Verdict
-from bcfl.roles.checks.norm import CLIP
+from bcfl.roles.checks import length
 from bcfl.roles.checks.pipeline import PipelineResult
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive
@@ -138,7 +138,7 @@ def test_an_honest_device_shortens_what_miners_would_not_take(tmp_path: Path, la
     )
     bend(local, 3, lambda update, round_: update * (50 if round_ > 1 else 1))
     local.play()
-    limit = CLIP * (norm_bound.reference_norm(local.archive, local.history, 2) or 0)
+    limit = length.CLIP * (norm_bound.reference_norm(local.archive, local.history, 2) or 0)
     second_round = local.play()
     long_submission = next(item for item in second_round.submissions if item.update.device == 3)
     slack = norm_bound.rounding_norm(TERMS.parameters, 24, shift)
