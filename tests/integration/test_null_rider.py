@@ -8,7 +8,7 @@ import pytest
 
 from bcfl.config import Config
 from bcfl.learning.datasets import FASHION_DIRECTORY
-from bcfl.roles.checks import mark, novelty
+from bcfl.roles.checks import mark, taught
 from bcfl.roles.miner import pieces, sketches
 from testkit.chainless import Chainless, RoundOutcome
 from testkit.few_attacks import Few
@@ -40,7 +40,7 @@ def test_an_empty_update_frames_nobody_whom_the_round_needs(monkeypatch: pytest.
     has some classes is left out in the second round, and remembered: 67.6 % of the test data are right after
     it, 76.3 with it.
     """
-    monkeypatch.setattr(novelty, "TAUGHT", 0.0)  # else the rider is left out itself
+    monkeypatch.setattr(taught, "YIELDS", 0.0)  # else the rider is left out itself
     outcomes = play("null rider")
     assert all(NEEDED in outcome.accepted for outcome in outcomes)
     monkeypatch.setattr(mark, "WIDE_NEED", 10.0)
@@ -55,7 +55,7 @@ def test_who_has_learned_nothing_new_of_any_class_is_left_out(
 ) -> None:
     outcomes = play(attack)
     assert [outcome.rejected for outcome in outcomes] == [{0: "duplicate"}] * ROUNDS
-    monkeypatch.setattr(novelty, "TAUGHT", 0.0)
+    monkeypatch.setattr(taught, "YIELDS", 0.0)
     assert all(0 in outcome.accepted for outcome in play(attack))
 
 

@@ -29,6 +29,7 @@ from bcfl.roles.checks import (
     min_norm,
     norm,
     novelty,
+    taught,
 )
 from bcfl.roles.checks.levels import Weights
 from bcfl.roles.checks.medians import median_of
@@ -186,13 +187,13 @@ class _Pipeline:
         if sketch is None or find is None or among.sum() < MIN_TAUGHT:
             return
         slopes = find(hidden_task.SAMPLES)
-        updates = self.updates.view(novelty.STATISTICS_NEEDS)
-        if len(slopes) >= 2 and not novelty.moves_statistics(updates, slopes, among):
-            ways = self._cut(sketch(slopes))
-            known = [Updates(piece).view(novelty.NEEDS) for piece in self._cut(earlier)]
-            parts = zip(self._cut(sketches), ways, novelty.decoys(ways, known), strict=True)
-            rows = [Updates(np.concatenate(part)).view(novelty.NEEDS) for part in parts]
-            scores = novelty.check_taught(rows, known, among, len(slopes))
+        updates = self.updates.view(taught.STATISTICS_NEEDS)
+        if len(slopes) >= 2 and not taught.moves_statistics(updates, slopes, among):
+            rows, known = (
+                [Updates(piece).view(taught.NEEDS) for piece in self._cut(matrix)]
+                for matrix in (sketches, earlier)
+            )
+            scores = taught.check(rows, self._cut(sketch(slopes)), known, among)
             self._add(Verdict.DUPLICATE, scores.exempt(self.short))
 
     def _judge_directions(self) -> None:

@@ -30,6 +30,7 @@ from bcfl.roles.checks import (
     min_norm,
     norm,
     novelty,
+    taught,
     time,
 )  # fmt: skip
 from bcfl.roles.checks.needs import Needs, Updates
@@ -44,10 +45,15 @@ MANY = (np.tile(ROWS, (3, 1)) + RNG.normal(0, 0.5, (72, SIZE))).astype(np.float3
 BOTH = (Needs.GRAM, Needs.SUMS)
 NEEDS = [
     (norm, Needs.GRAM), (length, Needs.GRAM), (min_norm, Needs.GRAM), (krum, Needs.GRAM),
-    (duplicate, Needs.GRAM), (harm, Needs.SUMS), (mark, Needs.VECTOR),
-    *((module, need) for module in (against, clusters, direction, levels, novelty) for need in BOTH),
+    (duplicate, Needs.GRAM), (novelty, Needs.GRAM), (harm, Needs.SUMS), (mark, Needs.VECTOR),
+    *((module, need) for module in (against, clusters, direction, levels, taught) for need in BOTH),
     *((module, need) for module in (mark_slope, hidden_task) for need in (*BOTH, Needs.VECTOR)),
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def of_small_models_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taught, "LEAST", 0)
 
 
 def reference() -> Reference:

@@ -1,0 +1,60 @@
+"""What is new in few updates was learned from data of some classes, and is not noise of any shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bcfl.roles.checks import taught
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30), np.float32)
+
+
+def left_out(rows: np.ndarray, earlier: np.ndarray, classes: np.ndarray) -> list[int]:
+    everybody, known = np.ones(len(rows), bool), [unit(earlier)]
+    scores = taught.check([unit(rows)], [unit(classes)], known, everybody)
+    return np.flatnonzero(~scores.passed).tolist()
+
+
+@pytest.mark.parametrize("count", [3, 6, 20])
+@pytest.mark.parametrize("bad", [0, 1])
+def test_what_is_new_has_to_go_the_ways_of_classes_among_few(count: int, bad: int) -> None:
+    """Each device knows one or two of ten classes; a rider mixes what was, and adds noise."""
+    rng, numbers = np.random.default_rng(count), 30_000
+    classes = rng.normal(size=(10, numbers))
+    known = rng.dirichlet(np.full(10, 0.2), (3, count))
+    rounds = known @ classes + 3 * rng.normal(size=(3, count, numbers)) * known.max(axis=2, keepdims=True)
+    updates, earlier = rounds[2], np.concatenate(rounds[:2])
+    assert left_out(updates, earlier, classes) == []
+    mixture = rng.normal(size=len(earlier)) @ earlier
+    noise = rng.normal(size=numbers)
+    updates[bad] = mixture / np.linalg.norm(mixture) + noise / np.linalg.norm(noise)
+    assert left_out(updates, earlier, classes) == [bad]
+    assert left_out(updates, earlier[:0], classes) == [], "nothing is known of what was"
+    updates[bad] = noise
+    assert left_out(updates, earlier[:0], classes) == [bad]
+    updates[bad] = 0.0
+    assert left_out(updates, earlier, classes) == [], "who has nothing to say copies nobody"
+
+
+def test_what_is_taught_says_nothing_of_a_small_model() -> None:
+    """Of 100 numbers, as many as ten classes and twelve updates span by chance a part of any."""
+    rng = np.random.default_rng(1)
+    classes, earlier = rng.normal(size=(10, 100)), rng.normal(size=(12, 100))
+    updates = rng.dirichlet(np.full(10, 0.2), 6) @ classes + 3 * rng.normal(size=(6, 100))
+    updates[0] = rng.normal(size=100)
+    assert left_out(updates, earlier, classes) == []
+
+
+def test_noise_is_told_wherever_it_is_large() -> None:
+    """A tenth of the numbers have all of the weight: of what classes lead to, of work, and of noise."""
+    rng, numbers = np.random.default_rng(4), 30_000
+    shape = np.where(np.arange(numbers) < numbers // 10, 1.0, 0.01)
+    classes = rng.normal(size=(10, numbers)) * shape
+    rounds = rng.dirichlet(np.full(10, 0.2), (3, 6)) @ classes + rng.normal(size=(3, 6, numbers)) * shape
+    updates, earlier = rounds[2], np.concatenate(rounds[:2])
+    assert left_out(updates, earlier, classes) == []
+    updates[2] = earlier[4] + rng.normal(size=numbers) * shape
+    assert left_out(updates, earlier, classes) == [2]
