@@ -11,8 +11,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bcfl.ports import Matrix, Vector
 from bcfl.protocol.rounds import History, Round, Submission
@@ -25,6 +27,8 @@ SIZE = 8_192  # numbers in a sketch; so many, so that chance explains little of 
 FEW_SIZE = 65_536  # of few updates: where one has next to nothing of something, chance must not add to it
 ROWS = 64  # that are sketched at a time
 ROUNDS = 2  # earlier rounds that are remembered
+Vectors = Matrix | Sequence[npt.NDArray[Any]]
+Load = Callable[[list[Submission]], tuple[list[int], Vectors]]
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,15 @@ class Signs:
 class Sketches:
     """Sketches of the last rounds' updates; `load` reads the updates of a round that are not sketched yet.
 
-    `load` takes submissions, and returns the places of those that it has and their rows,
-    (places, parameters). What follows from shared rows is found once for all miners with the same `signs`.
+    `load` takes submissions, and returns the places of those that it has and what they are: vectors, of which
+    `matrix` makes rows, (places, parameters). What follows from shared vectors is found once for all miners
+    with the same `signs`.
     """
 
     def __init__(
-        self, load: Callable[[list[Submission]], tuple[list[int], Matrix]], signs: Signs | None = None
+        self, load: Load, signs: Signs | None = None, matrix: Callable[[Vectors], Matrix] = np.asarray
     ) -> None:
-        self._load, self._signs = load, signs or Signs()
+        self._load, self._signs, self._matrix = load, signs or Signs(), matrix
         # By round, number of submissions and size: positions, and sketches in their order.
         self._sketches: dict[tuple[int, int, int], tuple[list[int], Matrix]] = {}
 
@@ -121,9 +126,11 @@ class Sketches:
         """Return positions and sketches of an earlier round's updates, made anew after a restart."""
         key = round_.number, len(round_.submissions), size
         if key not in self._sketches:
-            places, rows = self._load(round_.submissions)
+            places, vectors = self._load(round_.submissions)
             positions = [round_.submissions[place].position for place in places]
-            self._sketches[key] = positions, self.sketch(rows, size)
+            sources = [*vectors, self._signs.of(vectors[0].size)] if places else []
+            sketches = once("loaded", size, sources, lambda: self.sketch(self._matrix(vectors), size))
+            self._sketches[key] = positions, sketches
         return self._sketches[key]
 
     def _accepted(self, round_: Round, size: int) -> Group:
