@@ -2,7 +2,8 @@
 
 A sketch keeps angles: coordinates get random signs and are summed up in strides (Charikar et al. 2002,
 "Finding Frequent Items in Data Streams", section 3). What is a mixture of vectors has the mixture of their
-sketches. The signs are the miner's own, so that nobody can make a copy whose sketch looks different.
+sketches. The signs are the miner's own, or its process's where several miners are in one, so that nobody can
+make a copy whose sketch looks different.
 """
 
 from __future__ import annotations

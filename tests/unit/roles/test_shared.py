@@ -97,6 +97,14 @@ def test_a_part_of_what_can_be_written_to_is_not_shared() -> None:
     whole[:] = 5
     once("sum", None, [part], make)
     assert make.count == 2
+    buffer = share(np.frombuffer(bytearray(8), np.int16))
+    for _ in range(2):
+        once("sum", None, [buffer], make)
+    assert make.count == 4
+    content = share(np.frombuffer(bytes(8), np.int16))
+    for _ in range(2):
+        once("sum", None, [content], make)
+    assert make.count == 5
 
 
 def test_a_result_is_shared_itself_and_ends_with_its_source() -> None:
