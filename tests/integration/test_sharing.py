@@ -15,6 +15,7 @@ from bcfl.roles.checks.pipeline import Checks
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import take_snapshot
 from bcfl.roles.miner import findings, verifier
+from bcfl.roles.miner.contributions import Contributions
 from bcfl.roles.miner.sketches import Signs
 from bcfl.roles.miner.verifier import Verifier
 from tests.local_federation import LocalFederation
@@ -108,7 +109,7 @@ def test_after_a_restart_earlier_updates_are_sketched_once(
     local, signs = LocalFederation(tmp_path), Signs()
     local.play(2)
     local.until(Phase.VOTE)
-    monkeypatch.setattr(verifier.Contributions, "of", lambda *_: [None] * 4)  # which each reads by itself
+    monkeypatch.setattr(Contributions, "of", lambda *_: [None] * 4)  # which each reads by itself
     matrices.clear()
     miners = [judged(local, local.archive, place, signs) for place in range(4)]
     assert matrices == [4] * 3  # of this round and two before
