@@ -15,6 +15,7 @@ from bcfl.roles.checks.pipeline import Checks
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import take_snapshot
 from bcfl.roles.miner import findings, verifier
+from bcfl.roles.miner.contributions import Contributions
 from bcfl.roles.miner.sketches import Signs
 from bcfl.roles.miner.verifier import Verifier
 from tests.local_federation import LocalFederation
@@ -100,3 +101,16 @@ def test_other_numbers_under_the_same_root_are_judged_as_what_they_are(tmp_path:
     assert verdicts[2] is not Verdict.ACCEPTED  # type: ignore[index]
     assert judged(local, local.archive, 1, signs)[0] == accepted
     assert result == judged(local, staged, 1, None)
+
+
+def test_after_a_restart_earlier_updates_are_sketched_once(
+    tmp_path: Path, matrices: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local, signs = LocalFederation(tmp_path), Signs()
+    local.play(2)
+    local.until(Phase.VOTE)
+    monkeypatch.setattr(Contributions, "of", lambda *_: [None] * 4)  # which each reads by itself
+    matrices.clear()
+    miners = [judged(local, local.archive, place, signs) for place in range(4)]
+    assert matrices == [4] * 3  # of this round and two before
+    assert miners == [judged(local, local.archive, place, None) for place in range(4)]

@@ -28,6 +28,8 @@ def median_of(updates: Matrix, among: npt.NDArray[np.bool_]) -> Vector:
 
     `among`, (updates,), says which. The updates hold no NaN.
     """
+    if among.sum() <= NETWORK:  # of few they are quick, and those of large models are not kept
+        return _median_of(updates, among)
     return once("median", among.tobytes(), [updates], lambda: _median_of(updates, among))
 
 

@@ -45,11 +45,10 @@ _results: dict[Key, _Kept] = {}
 def share(array: AnyArray) -> AnyArray:
     """Keep what is found of an array from now on, which nobody can write to any more; return it.
 
-    One that is a part of an array that can be written to is not shared.
+    One that is a part of what can be written to otherwise is not shared.
     """
     array.flags.writeable = False
-    is_part = isinstance(array.base, np.ndarray) and array.base.flags.writeable
-    if not is_part and not _is_shared(array):
+    if _is_fixed(array.base) and not _is_shared(array):
         _arrays[id(array)] = ref(array, partial(_forget, id(array))), {}
     return array
 
@@ -78,6 +77,13 @@ def once(
             _arrays[id(array)][1][key] = None
     value_: Result = kept.value
     return value_
+
+
+def _is_fixed(base: object) -> bool:
+    """Whether what an array is a part of, if it is one, stays as it is."""
+    return (
+        base is None or isinstance(base, bytes) or (isinstance(base, np.ndarray) and not base.flags.writeable)
+    )
 
 
 def _is_shared(array: Array) -> bool:

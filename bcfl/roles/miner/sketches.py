@@ -2,7 +2,8 @@
 
 A sketch keeps angles: coordinates get random signs and are summed up in strides (Charikar et al. 2002,
 "Finding Frequent Items in Data Streams", section 3). What is a mixture of vectors has the mixture of their
-sketches. The signs are the miner's own, so that nobody can make a copy whose sketch looks different.
+sketches. The signs are the miner's own, or its process's where several miners are in one, so that nobody can
+make a copy whose sketch looks different.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bcfl.ports import Matrix, Vector
 from bcfl.protocol.rounds import History, Round, Submission
@@ -27,6 +30,8 @@ FEW_SIZE = 65_536  # of few updates: where one has next to nothing of something,
 ROWS = 64  # that are sketched at a time
 ROUNDS = 2  # earlier rounds that are remembered
 FEW_ROUNDS, FEW_EARLIER = 32, 128  # of few updates: as many, and no more updates in all
+Vectors = Matrix | Sequence[npt.NDArray[Any]]
+Load = Callable[[list[Submission]], tuple[list[int], Vectors]]
 
 
 @dataclass(frozen=True)
@@ -67,18 +72,19 @@ class Signs:
 class Sketches:
     """Sketches of the last rounds' updates; `load` reads the updates of a round that are not sketched yet.
 
-    `load` takes submissions, and returns the places of those that it has and their rows,
-    (places, parameters). What follows from shared rows is found once for all miners with the same `signs`.
-    Few updates are sketched by pieces, which end at `ends` in the vector; () for one.
+    `load` takes submissions, and returns the places of those that it has and what they are: vectors, of which
+    `matrix` makes rows, (places, parameters). What follows from shared vectors is found once for all miners
+    with the same `signs`. Few updates are sketched by pieces, which end at `ends` in the vector; () for one.
     """
 
     def __init__(
         self,
-        load: Callable[[list[Submission]], tuple[list[int], Matrix]],
+        load: Load,
         signs: Signs | None = None,
         ends: Ends = (),
+        matrix: Callable[[Vectors], Matrix] = np.asarray,
     ) -> None:
-        self._load, self._signs, self._ends = load, signs or Signs(), ends
+        self._load, self._signs, self._ends, self._matrix = load, signs or Signs(), ends, matrix
         # By round, number of submissions and size: positions, and sketches in their order.
         self._sketches: dict[tuple[int, int, int], tuple[list[int], Matrix]] = {}
 
@@ -147,9 +153,11 @@ class Sketches:
         """Return positions and sketches of an earlier round's updates, made anew after a restart."""
         key = round_.number, len(round_.submissions), size
         if key not in self._sketches:
-            places, rows = self._load(round_.submissions)
+            places, vectors = self._load(round_.submissions)
             positions = [round_.submissions[place].position for place in places]
-            self._sketches[key] = positions, self.sketch(rows, size)
+            sources = [*vectors, self._signs.of(vectors[0].size)] if places else []
+            sketches = once("loaded", size, sources, lambda: self.sketch(self._matrix(vectors), size))
+            self._sketches[key] = positions, sketches
         return self._sketches[key]
 
     def _accepted(self, round_: Round, size: int) -> Group:

@@ -27,7 +27,7 @@ from bcfl.roles.miner.contributions import Contributions
 from bcfl.roles.miner.findings import Finding
 from bcfl.roles.miner.judging import Case, Judgement, RemoteJudge, begin, single_thread
 from bcfl.roles.miner.pieces import piece_ends
-from bcfl.roles.miner.sketches import Signs, Sketches
+from bcfl.roles.miner.sketches import Signs, Sketches, Vectors
 
 __all__ = ["Checks", "Verifier"]
 
@@ -59,8 +59,8 @@ class Verifier:
         self.levels: tuple[int, ...] = ()
         self._begun: _Begun | None = None
         self._shares = signs is not None
-        self._sketches = Sketches(self._load_untouched, signs, piece_ends(archive.layout))
-        self._contributions = Contributions(self._load_untouched)
+        self._sketches = Sketches(self._load, signs, piece_ends(archive.layout), self._rows)
+        self._contributions = Contributions(self._load_rows)
 
     @property
     def is_remote(self) -> bool:
@@ -225,25 +225,30 @@ class Verifier:
             if not good
         ]
 
-    def _load_untouched(self, submissions: list[Submission]) -> tuple[list[int], Matrix]:
-        """Load updates of earlier rounds to remember them: nobody has to keep them for it."""
-        with self.archive.untouched():
-            return self._load(submissions)
+    def _load(self, submissions: list[Submission]) -> tuple[list[int], list[Lanes]]:
+        """Return the places of an earlier round's updates that can still be had, and their lanes.
 
-    def _load(self, submissions: list[Submission]) -> tuple[list[int], Matrix]:
-        """Return the places of an earlier round's updates that can still be had, and their values."""
-        _, updates = self._read(submissions)
+        They are loaded to remember them: nobody has to keep them for it.
+        """
+        with self.archive.untouched():
+            _, updates = self._read(submissions)
         places = [place for place, item in enumerate(submissions) if item.position in updates]
-        if not places:
-            return [], np.empty((0, self.ledger.terms.parameters), np.float32)
-        rows = [updates[submissions[place].position] for place in places]
-        return places, self._matrix(rows)
+        return places, self._shared([updates[submissions[place].position] for place in places])
+
+    def _load_rows(self, submissions: list[Submission]) -> tuple[list[int], Matrix]:
+        """Return the places of an earlier round's updates that can still be had, and their values."""
+        places, updates = self._load(submissions)
+        return places, self._rows(updates)
+
+    def _rows(self, updates: Vectors) -> Matrix:
+        """Return the lanes of updates as float rows, (updates, parameters)."""
+        return as_matrix(updates, self.ledger.terms)
 
     def _matrix(self, updates: list[Lanes]) -> Matrix:
-        """Return the lanes of updates as float rows, (updates, parameters), those of shared ones once."""
+        """Return the same of the running round's updates, once where they are shared."""
         terms = self.ledger.terms
         details = terms.parameters, terms.shift, terms.scale_bits
-        return once("matrix", details, self._shared(updates), lambda: as_matrix(updates, terms), keep=1)
+        return once("matrix", details, self._shared(updates), lambda: self._rows(updates), keep=1)
 
     def _shared(self, vectors: list[Lanes]) -> list[Lanes]:
         """Return lanes, shared with the other verifiers of this process if there are some."""
@@ -255,7 +260,7 @@ def _key(history: History, current: Round) -> object:
     return current.number, history.model_before(current.number), tuple(current.submissions)
 
 
-def as_matrix(updates: list[Lanes], terms: Terms) -> Matrix:
+def as_matrix(updates: Vectors, terms: Terms) -> Matrix:
     """Return the lanes of updates as float rows, (updates, parameters)."""
     scale = np.float32(2.0 ** (terms.shift - terms.scale_bits))
     matrix = np.empty((len(updates), terms.parameters), np.float32)
