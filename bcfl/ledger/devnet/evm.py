@@ -28,9 +28,10 @@ from eth.vm.message import Message
 from eth_typing import Address, BlockNumber
 
 from bcfl.errors import RunError
+from bcfl.ledger.devnet.accounts import TrieAccounts
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.database import Database
-from bcfl.ledger.devnet.instructions import QuickComputation
+from bcfl.ledger.devnet.programs import QuickComputation
 from bcfl.ledger.devnet.logs import LogRow
 from bcfl.protocol.limits import BLOCK_GAS
 
@@ -40,9 +41,10 @@ WEALTH = 10**24  # wei of each account at genesis: a million ether
 
 
 class QuickState(PragueState):
-    """Prague's rules with quick instructions."""
+    """Prague's rules with quick instructions, on a state that is put into tries once a block."""
 
     computation_class = QuickComputation  # type: ignore[assignment]
+    account_db_class = TrieAccounts
 
 
 class QuickVM(PragueVM):
