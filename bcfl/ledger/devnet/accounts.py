@@ -13,6 +13,7 @@ from eth.abc import AccountDatabaseAPI, MetaWitnessAPI
 from eth.db.journal import get_next_checkpoint
 from eth.db.witness import MetaWitness
 from eth.typing import JournalDBCheckpoint
+from eth.validation import validate_canonical_address, validate_uint256
 from eth_typing import Address, Hash32
 
 from bcfl.ledger.devnet.tries import BLANK_ROOT, Nodes, Tries, parts_of, rlp_list, rlp_number, rlp_string, string_of
@@ -218,6 +219,7 @@ class TrieAccounts(Accounts):
         return value
 
     def _read_account(self, address: Address) -> FlatAccount | None:
+        validate_canonical_address(address, title="address")
         data = self._tries.get(self._root, keccak(address))
         if not data:
             return None
@@ -227,6 +229,7 @@ class TrieAccounts(Accounts):
         return FlatAccount(*numbers, code, Hash32(code_hash), Hash32(storage_root))
 
     def _slot(self, address: Address, slot: int) -> int:
+        validate_uint256(slot, title="slot")
         account: FlatAccount | None = self._base(address)
         if account is None or account.storage_root == BLANK_ROOT:
             return 0

@@ -57,6 +57,7 @@ class Evm(MiningChain):
     """py-evm's chain with its head in a Database; `header` is the block that is mined next."""
 
     chain_id = CHAIN_ID
+    mined: tuple[BlockAPI, Sequence[ReceiptAPI], Sequence[LogRow]] | None = None  # the last block of this object
     vm_configuration: tuple[tuple[BlockNumber, type[VirtualMachineAPI]], ...] = ((BlockNumber(0), QuickVM),)
 
     def create_header_from_parent(self, parent_header: BlockHeaderAPI, **params: Any) -> BlockHeaderAPI:
@@ -83,8 +84,10 @@ class Evm(MiningChain):
             # What py-evm checks of foreign blocks is left out: this one was made the line before.
             block = vm.finalize_block(block).block
             self.chaindb.persist_block(block)
-            self.database.add_logs(_log_rows(block, receipts))
+            rows = list(_log_rows(block, receipts))
+            self.database.add_logs(rows)
             self.database.commit()
+            self.mined = block, receipts, rows
             self.header = self.create_header_from_parent(block.header)
         except BaseException:  # also Ctrl-C, at any place: the head is what the database says
             self.database.rollback()

@@ -19,7 +19,8 @@ WORD: Final = 32  # bytes
 FAR: Final = 2**32  # a place in memory that nobody pays for
 PUSH_GAS: Final = 3  # also of DUP and SWAP
 
-# Computation, its gas meter and its stack -> the next place; ~place where py-evm is to go on from a place.
+# Computation, its gas meter and its stack -> the next place. Before a place that py-evm is to go on from stands
+# a minus, as ~ makes it: what a step does not do goes `back` so.
 Step = Callable[[Any, Any, list[Any]], int]
 BINARY: Final[Mapping[int, Callable[[int, int], int]]] = {  # of the top of the stack and what is below it
     op.ADD: lambda top, below: top + below & MASK,
@@ -45,16 +46,15 @@ def _number(value: int | bytes) -> int:
     return value if isinstance(value, int) else int.from_bytes(value, "big")
 
 
-def slow(place: int) -> Step:
+def leave(back: int) -> Step:
     """Return the step that leaves an instruction to py-evm."""
-    answer = ~place
-    return lambda _computation, _meter, _values: answer
+    return lambda _computation, _meter, _values: back
 
 
-def push(number: int, price: int, after: int, slow: Step) -> Step:
+def push(number: int, price: int, after: int, back: int) -> Step:
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) > DEPTH:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         values.append(number)
         return after
@@ -62,12 +62,12 @@ def push(number: int, price: int, after: int, slow: Step) -> Step:
     return run
 
 
-def binary_with(number: int, of: Callable[[int, int], int], price: int, after: int, plain: Step) -> Step:
+def binary_with(number: int, of: Callable[[int, int], int], price: int, after: int, back: int) -> Step:
     """Return the step of a push, and of an instruction that takes the number and what is below it."""
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or not 0 < len(values) <= DEPTH:
-            return plain(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         below = values[-1]
         values[-1] = of(number, below if isinstance(below, int) else int.from_bytes(below, "big"))
@@ -76,13 +76,13 @@ def binary_with(number: int, of: Callable[[int, int], int], price: int, after: i
     return run
 
 
-def mload_at(start: int, price: int, after: int, plain: Step) -> Step:
+def mload_at(start: int, price: int, after: int, back: int) -> Step:
     end = start + WORD
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         memory = computation._memory._bytes
         if meter.gas_remaining < price or len(values) > DEPTH or end > len(memory):
-            return plain(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         values.append(int.from_bytes(memory[start:end], "big"))
         return after
@@ -90,12 +90,12 @@ def mload_at(start: int, price: int, after: int, plain: Step) -> Step:
     return run
 
 
-def mstore_at(start: int, price: int, after: int, plain: Step) -> Step:
+def mstore_at(start: int, price: int, after: int, back: int) -> Step:
     end = start + WORD
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if not 0 < len(values) <= DEPTH or not _has_room(computation, meter, end, price):
-            return plain(computation, meter, values)
+            return back
         computation._memory._bytes[start:end] = _number(values.pop()).to_bytes(WORD, "big")
         return after
 
@@ -117,22 +117,22 @@ def _has_room(computation: Any, meter: Any, end: int, price: int) -> bool:
     return True
 
 
-def jump_to(landing: int, price: int, plain: Step) -> Step:
+def jump_to(landing: int, price: int, back: int) -> Step:
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) > DEPTH:
-            return plain(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         return landing
 
     return run
 
 
-def jumpi_to(landing: int, price: int, after: int, plain: Step) -> Step:
+def jumpi_to(landing: int, price: int, after: int, back: int) -> Step:
     longer = price + GAS[op.JUMPDEST]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < longer or not 0 < len(values) <= DEPTH:
-            return plain(computation, meter, values)
+            return back
         if _number(values.pop()):
             meter.gas_remaining -= longer
             return landing
@@ -142,10 +142,10 @@ def jumpi_to(landing: int, price: int, after: int, plain: Step) -> Step:
     return run
 
 
-def dup(depth: int, after: int, slow: Step) -> Step:
+def dup(depth: int, after: int, back: int) -> Step:
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < PUSH_GAS or not depth <= len(values) <= DEPTH:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= PUSH_GAS
         values.append(values[-depth])
         return after
@@ -153,10 +153,10 @@ def dup(depth: int, after: int, slow: Step) -> Step:
     return run
 
 
-def swap(depth: int, after: int, slow: Step) -> Step:
+def swap(depth: int, after: int, back: int) -> Step:
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < PUSH_GAS or len(values) <= depth:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= PUSH_GAS
         values[-1], values[-1 - depth] = values[-1 - depth], values[-1]
         return after
@@ -164,13 +164,13 @@ def swap(depth: int, after: int, slow: Step) -> Step:
     return run
 
 
-def swap_pop(after: int, slow: Step) -> Step:
+def swap_pop(after: int, back: int) -> Step:
     """Return the step of what drops the second word."""
     price = PUSH_GAS + GAS[op.POP]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) < 2:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         del values[-2]
         return after
@@ -178,12 +178,12 @@ def swap_pop(after: int, slow: Step) -> Step:
     return run
 
 
-def pop(after: int, slow: Step) -> Step:
+def pop(after: int, back: int) -> Step:
     price = GAS[op.POP]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or not values:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         del values[-1]
         return after
@@ -191,10 +191,10 @@ def pop(after: int, slow: Step) -> Step:
     return run
 
 
-def binary(of: Callable[[int, int], int], price: int, after: int, slow: Step) -> Step:
+def binary(of: Callable[[int, int], int], price: int, after: int, back: int) -> Step:
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) < 2:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         values[-1] = of(_number(values.pop()), _number(values[-1]))
         return after
@@ -202,12 +202,12 @@ def binary(of: Callable[[int, int], int], price: int, after: int, slow: Step) ->
     return run
 
 
-def unary(of: Callable[[int], int], after: int, slow: Step) -> Step:
+def unary(of: Callable[[int], int], after: int, back: int) -> Step:
     price = GAS[op.NOT]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or not values:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         values[-1] = of(_number(values[-1]))
         return after
@@ -215,30 +215,30 @@ def unary(of: Callable[[int], int], after: int, slow: Step) -> Step:
     return run
 
 
-def mload(after: int, slow: Step) -> Step:
+def mload(after: int, back: int) -> Step:
     price = GAS[op.MLOAD]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if not values:
-            return slow(computation, meter, values)
+            return back
         end = _number(values[-1]) + WORD
         if not _has_room(computation, meter, end, price):
-            return slow(computation, meter, values)
+            return back
         values[-1] = int.from_bytes(computation._memory._bytes[end - WORD : end], "big")
         return after
 
     return run
 
 
-def mstore(after: int, slow: Step) -> Step:
+def mstore(after: int, back: int) -> Step:
     price = GAS[op.MSTORE]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if len(values) < 2:
-            return slow(computation, meter, values)
+            return back
         end = _number(values[-1]) + WORD
         if not _has_room(computation, meter, end, price):
-            return slow(computation, meter, values)
+            return back
         computation._memory._bytes[end - WORD : end] = _number(values[-2]).to_bytes(WORD, "big")
         del values[-2:]
         return after
@@ -246,12 +246,12 @@ def mstore(after: int, slow: Step) -> Step:
     return run
 
 
-def calldataload(after: int, slow: Step) -> Step:
+def calldataload(after: int, back: int) -> Step:
     price = GAS[op.CALLDATALOAD]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or not values:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         start = _number(values[-1])
         word = computation.msg.data_as_bytes[start : start + WORD]
@@ -261,27 +261,27 @@ def calldataload(after: int, slow: Step) -> Step:
     return run
 
 
-def jumpdest(after: int, slow: Step) -> Step:
+def jumpdest(after: int, back: int) -> Step:
     price = GAS[op.JUMPDEST]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         return after
 
     return run
 
 
-def jump(destinations: frozenset[int], after: int, slow: Step) -> Step:
+def jump(destinations: frozenset[int], after: int, back: int) -> Step:
     price = GAS[op.JUMP]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or not values:
-            return slow(computation, meter, values)
+            return back
         place = _number(values[-1])
         if place not in destinations:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         del values[-1]
         return place
@@ -289,15 +289,15 @@ def jump(destinations: frozenset[int], after: int, slow: Step) -> Step:
     return run
 
 
-def jumpi(destinations: frozenset[int], after: int, slow: Step) -> Step:
+def jumpi(destinations: frozenset[int], after: int, back: int) -> Step:
     price = GAS[op.JUMPI]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) < 2:
-            return slow(computation, meter, values)
+            return back
         place, is_taken = _number(values[-1]), _number(values[-2])
         if is_taken and place not in destinations:
-            return slow(computation, meter, values)
+            return back
         meter.gas_remaining -= price
         del values[-2:]
         return place if is_taken else after

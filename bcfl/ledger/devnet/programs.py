@@ -25,6 +25,7 @@ MAKERS: Final = {
     op.JUMPDEST: steps.jumpdest,
     op.CALLDATALOAD: steps.calldataload,
 }
+TAKERS: Final = frozenset({*BINARY, op.MLOAD, op.MSTORE, op.JUMP, op.JUMPI})  # of what is pushed before
 _programs: dict[tuple[bytes, int], Program] = {}
 
 
@@ -53,47 +54,46 @@ class Program(dict[int, Step]):
         return frozenset(places)
 
     def _make(self, place: int) -> Step:
-        code = self._at(place)
-        slow = steps.slow(place)
+        code, back, after = self._at(place), ~place, place + 1
         if not self._is_plain(code):
-            return slow
+            return steps.leave(back)
         if op.PUSH0 <= code <= op.PUSH32:
-            after = place + 1 + code - op.PUSH0
+            after += code - op.PUSH0
             if after > len(self._code):
-                return slow
-            return self._push(int.from_bytes(self._code[place + 1 : after], "big"), code, after, slow)
+                return steps.leave(back)
+            return self._push(int.from_bytes(self._code[place + 1 : after], "big"), GAS[code], after, back)
         if op.DUP1 <= code <= op.DUP16:
-            return steps.dup(code - op.DUP1 + 1, place + 1, slow)
-        if code == op.SWAP1 and self._at(place + 1) == op.POP and self._is_plain(op.POP):
-            return steps.swap_pop(place + 2, slow)
+            return steps.dup(code - op.DUP1 + 1, after, back)
+        if code == op.SWAP1 and self._at(after) == op.POP and self._is_plain(op.POP):
+            return steps.swap_pop(after + 1, back)
         if op.SWAP1 <= code <= op.SWAP16:
-            return steps.swap(code - op.SWAP1 + 1, place + 1, slow)
+            return steps.swap(code - op.SWAP1 + 1, after, back)
+        if code in MAKERS:
+            return MAKERS[code](after, back)
         if code in BINARY:
-            return steps.binary(BINARY[code], GAS[code], place + 1, slow)
+            return steps.binary(BINARY[code], GAS[code], after, back)
         if code in UNARY:
-            return steps.unary(UNARY[code], place + 1, slow)
+            return steps.unary(UNARY[code], after, back)
         if code in (op.JUMP, op.JUMPI):
-            return (steps.jump if code == op.JUMP else steps.jumpi)(self.destinations, place + 1, slow)
-        return MAKERS[code](place + 1, slow) if code in MAKERS else slow
+            return (steps.jump if code == op.JUMP else steps.jumpi)(self.destinations, after, back)
+        return steps.leave(back)
 
-    def _push(self, number: int, push: int, after: int, slow: Step) -> Step:
+    def _push(self, number: int, price: int, after: int, back: int) -> Step:
         """Return the step of a push, with the instruction that takes it where that is a frequent one."""
-        price, code = GAS[push], self._at(after)
-        plain = steps.push(number, price, after, slow)
-        if not self._is_plain(code):
-            return plain
-        if code in BINARY:
-            return steps.binary_with(number, BINARY[code], price + GAS[code], after + 1, plain)
-        if code == op.MLOAD and number < FAR:
-            return steps.mload_at(number, price + GAS[code], after + 1, plain)
-        if code == op.MSTORE and number < FAR:
-            return steps.mstore_at(number, price + GAS[code], after + 1, plain)
-        is_landing = number in self.destinations and self._is_plain(op.JUMPDEST)
-        if code == op.JUMP and is_landing:
-            return steps.jump_to(number + 1, price + GAS[code] + GAS[op.JUMPDEST], plain)
-        if code == op.JUMPI and is_landing:
-            return steps.jumpi_to(number + 1, price + GAS[code], after + 1, plain)
-        return plain
+        code = self._at(after)
+        if code in TAKERS and self._is_plain(code):
+            both = price + GAS[code]
+            if code in BINARY:
+                return steps.binary_with(number, BINARY[code], both, after + 1, back)
+            if code in (op.MLOAD, op.MSTORE):
+                if number < FAR:
+                    make = steps.mload_at if code == op.MLOAD else steps.mstore_at
+                    return make(number, both, after + 1, back)
+            elif number in self.destinations and self._is_plain(op.JUMPDEST):
+                if code == op.JUMP:
+                    return steps.jump_to(number + 1, both + GAS[op.JUMPDEST], back)
+                return steps.jumpi_to(number + 1, both, after + 1, back)
+        return steps.push(number, price, after, back)
 
     def _at(self, place: int) -> int:
         return self._code[place] if place < len(self._code) else op.STOP
