@@ -15,6 +15,7 @@ from functools import cache, partial
 from typing import Any, Final, TextIO
 
 import numpy as np
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
 from bcfl.errors import ConfigError
 
@@ -112,7 +113,7 @@ def _numpy_state() -> tuple[Callable[[Any], object], Any]:
     that `isolated` does. The spare normal number that it may hold has no address: it is drawn, which
     leaves the state alone where there was one.
     """
-    generator = np.random.get_bit_generator()
+    generator = get_bit_generator()
     if not _has_known_layout(generator):
         return np.random.set_state, np.random.get_state()
     address = generator.ctypes.state_address
@@ -123,8 +124,8 @@ def _numpy_state() -> tuple[Callable[[Any], object], Any]:
         return np.random.set_state, ("MT19937", words, place, 1, spare)
 
     def put(content: bytes) -> None:
-        if np.random.get_bit_generator() is not generator:
-            np.random.set_bit_generator(generator)
+        if get_bit_generator() is not generator:
+            set_bit_generator(generator)
         np.random.seed(0)  # also without a spare number
         ctypes.memmove(address, content, NUMPY_STATE_BYTES)
 

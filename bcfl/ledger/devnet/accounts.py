@@ -7,7 +7,7 @@ only what a block has changed in the end goes into tries, which give the same ro
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from eth.abc import AccountDatabaseAPI, MetaWitnessAPI
 from eth.db.journal import get_next_checkpoint
@@ -16,10 +16,20 @@ from eth.typing import JournalDBCheckpoint
 from eth.validation import validate_canonical_address, validate_uint256
 from eth_typing import Address, Hash32
 
-from bcfl.ledger.devnet.tries import BLANK_ROOT, Nodes, Tries, parts_of, rlp_list, rlp_number, rlp_string, string_of
+from bcfl.ledger.devnet.tries import (
+    BLANK_ROOT,
+    Nodes,
+    Tries,
+    parts_of,
+    rlp_list,
+    rlp_number,
+    rlp_string,
+    string_of,
+)
 from bcfl.protocol.hashing import keccak
 
 NO_CODE: Final = Hash32(keccak(b""))
+NO_STORAGE: Final = Hash32(BLANK_ROOT)
 KNOWN: Final = 4_096  # places of a state that are kept, with what is there
 
 
@@ -30,7 +40,7 @@ class FlatAccount(NamedTuple):
     balance: int = 0  # wei
     code: bytes = b""
     code_hash: Hash32 = NO_CODE
-    storage_root: Hash32 = Hash32(BLANK_ROOT)
+    storage_root: Hash32 = NO_STORAGE
 
 
 Place = Address | tuple[Address, int]  # an account, or a slot of its storage
@@ -75,87 +85,110 @@ class Accounts(AccountDatabaseAPI):
     # Storage.
 
     def get_storage(self, address: Address, slot: int, from_journal: bool = True) -> int:
+        """Return a word, as it is now or, not `from_journal`, as it was when the transaction began."""
         return (self._get if from_journal else self._original)((address, slot)) or 0
 
     def set_storage(self, address: Address, slot: int, value: int) -> None:
+        """Put a word into a slot."""
         self._put(self._changes, (address, slot), value)
 
     def delete_storage(self, address: Address) -> None:
+        """Clear all slots that have changed in this block."""
         for place in {*self._locked, *self._changes}:
             if isinstance(place, tuple) and place[0] == address:
                 self._put(self._changes, place, 0)
 
     def is_storage_warm(self, address: Address, slot: int) -> bool:
+        """Whether the transaction has used a slot."""
         return (address, slot) in self._warm
 
     def mark_storage_warm(self, address: Address, slot: int) -> None:
+        """Note that the transaction uses a slot."""
         if (address, slot) not in self._warm:
             self._put(self._warm, (address, slot), True)
 
     # Accounts.
 
     def get_balance(self, address: Address) -> int:
+        """Return the wei of an account."""
         return self._account(address).balance
 
     def set_balance(self, address: Address, balance: int) -> None:
+        """Give an account so many wei."""
         self._put(self._changes, address, self._account(address)._replace(balance=balance))
 
     def get_nonce(self, address: Address) -> int:
+        """Return how many transactions an account has sent, or contracts it has made."""
         return self._account(address).nonce
 
     def set_nonce(self, address: Address, nonce: int) -> None:
+        """Put a nonce."""
         self._put(self._changes, address, self._account(address)._replace(nonce=nonce))
 
     def increment_nonce(self, address: Address) -> None:
+        """Count one more."""
         self.set_nonce(address, self.get_nonce(address) + 1)
 
     def set_code(self, address: Address, code: bytes) -> None:
+        """Put the code of a contract."""
         account = self._account(address)._replace(code=code, code_hash=Hash32(keccak(code)))
         self._put(self._changes, address, account)
 
     def get_code(self, address: Address) -> bytes:
+        """Return the code of a contract; no bytes where there is none."""
         return self._account(address).code
 
     def get_code_hash(self, address: Address) -> Hash32:
+        """Return the digest of the code."""
         return self._account(address).code_hash
 
     def delete_code(self, address: Address) -> None:
+        """Leave an account without code."""
         self.set_code(address, b"")
 
     def account_has_code_or_nonce(self, address: Address) -> bool:
+        """Whether a contract cannot be made at an address."""
         account = self._account(address)
         return bool(account.nonce or account.code)
 
     def delete_account(self, address: Address) -> None:
+        """Take an account away."""
         if self.account_has_code_or_nonce(address):  # an account without has no storage
             self.delete_storage(address)
         self._put(self._changes, address, None)
 
     def account_exists(self, address: Address) -> bool:
+        """Whether the state has an account."""
         return self._get(address) is not None
 
     def touch_account(self, address: Address) -> None:
+        """Have an account in the state, maybe an empty one."""
         self._put(self._changes, address, self._account(address))
 
     def account_is_empty(self, address: Address) -> bool:
+        """Whether an account has nothing, or is not there."""
         account = self._account(address)
         return not (account.nonce or account.code or account.balance)
 
     def is_address_warm(self, address: Address) -> bool:
+        """Whether the transaction has used an address."""
         return address in self._warm
 
     def mark_address_warm(self, address: Address) -> None:
+        """Note that the transaction uses an address."""
         if address not in self._warm:
             self._put(self._warm, address, True)
 
     # Going back and making lasting.
 
     def record(self) -> JournalDBCheckpoint:
+        """Return a place to go back to."""
         checkpoint = get_next_checkpoint()
         self._checkpoints[checkpoint] = len(self._undo)
         return checkpoint
 
     def discard(self, checkpoint: JournalDBCheckpoint) -> None:
+        """Go back to a place."""
         for _ in range(len(self._undo) - self._checkpoints.pop(checkpoint)):
             world, place, value = self._undo.pop()
             if value is ABSENT:
@@ -164,14 +197,17 @@ class Accounts(AccountDatabaseAPI):
                 world[place] = value
 
     def commit(self, checkpoint: JournalDBCheckpoint) -> None:
+        """Forget a place; what changed since stays."""
         self._checkpoints.pop(checkpoint, None)
 
     def lock_changes(self) -> None:
+        """End a transaction: nothing of it is taken back."""
         self._locked.update(self._changes)
         for entries in (self._changes, self._warm, self._undo, self._checkpoints):
             entries.clear()
 
     def persist(self) -> MetaWitnessAPI:
+        """Write what has changed, and return that nothing is known of the nodes that were read."""
         self.make_state_root()
         return MetaWitness(set(), {})
 
@@ -204,7 +240,7 @@ class States:
 class TrieAccounts(Accounts):
     """The state of all accounts as the tries of a database have it, with the roots that Ethereum gives it."""
 
-    def __init__(self, db: Any, state_root: Hash32 = Hash32(BLANK_ROOT)) -> None:
+    def __init__(self, db: Any, state_root: Hash32 = NO_STORAGE) -> None:
         super().__init__(state_root)
         self._database = db
         self._states: States = getattr(db, "states", None) or States()
@@ -237,13 +273,15 @@ class TrieAccounts(Accounts):
         return int.from_bytes(string_of(data), "big") if data else 0
 
     def delete_storage(self, address: Address) -> None:
+        """Clear all slots of an account, which had none when the block began."""
         account: FlatAccount | None = self._base(address)
-        # A contract is deleted in the transaction that creates it alone (EIP-6780): no block before knows it.
-        assert account is None or account.storage_root == BLANK_ROOT
+        # A contract is only deleted in the transaction that creates it (EIP-6780): no earlier block knows it.
+        assert account is None or account.storage_root == NO_STORAGE
         super().delete_storage(address)
 
     @property
     def state_root(self) -> Hash32:
+        """Return the root of the state, without what has changed since the block began."""
         return self._root
 
     @state_root.setter
@@ -252,6 +290,7 @@ class TrieAccounts(Accounts):
             self._root, self._known = value, self._states.known(value)
 
     def has_root(self, state_root: bytes) -> bool:
+        """Whether there is a state with a root."""
         return state_root == BLANK_ROOT or state_root in self._database
 
     def make_state_root(self) -> Hash32:
@@ -269,7 +308,7 @@ class TrieAccounts(Accounts):
             if isinstance(place, tuple) and value != self._base(place):
                 data = rlp_number(value) if value else b""
                 slots.setdefault(place[0], {})[keccak(place[1].to_bytes(32, "big"))] = data
-        accounts = {place: value for place, value in changes.items() if isinstance(place, bytes)}
+        accounts: World = {place: value for place, value in changes.items() if isinstance(place, bytes)}
         for address, words in slots.items():
             account = accounts.get(address, ABSENT)
             account = self._base(address) if account is ABSENT else account
@@ -278,10 +317,9 @@ class TrieAccounts(Accounts):
             if account is not None or root != BLANK_ROOT:
                 accounts[address] = (account or EMPTY)._replace(storage_root=Hash32(root))
         leaves = dict[bytes, bytes]()
-        for address, account in accounts.items():
-            base = self._base(address)
-            if account != base:
-                leaves[keccak(address)] = b"" if account is None else _leaf(account)
+        for place, account in accounts.items():
+            if account != self._base(place):
+                leaves[keccak(cast(bytes, place))] = b"" if account is None else _leaf(account)
                 if account is not None and account.code:
                     self._write({account.code_hash: account.code})
         root, nodes = self._tries.changed(self._root, leaves)

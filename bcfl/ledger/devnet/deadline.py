@@ -23,8 +23,8 @@ from eth.vm.opcode import as_opcode
 from eth_typing import Address, BlockNumber
 
 from bcfl.ledger.devnet.evm import Evm, QuickState, QuickVM
-from bcfl.ledger.devnet.programs import QuickComputation
 from bcfl.ledger.devnet.node import NodeError
+from bcfl.ledger.devnet.programs import QuickComputation
 
 TOO_MUCH: Final = -32005  # what nodes answer to a request that is beyond a limit
 CHECKED: Final = (
@@ -131,7 +131,7 @@ class _Computation(QuickComputation):
 
 
 class _State(QuickState):
-    computation_class = _Computation  # type: ignore[assignment]
+    computation_class = _Computation
 
 
 class _VM(QuickVM):

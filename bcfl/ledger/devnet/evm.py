@@ -28,11 +28,11 @@ from eth.vm.message import Message
 from eth_typing import Address, BlockNumber
 
 from bcfl.errors import RunError
-from bcfl.ledger.devnet.accounts import TrieAccounts
+from bcfl.ledger.devnet.accounts import Accounts, TrieAccounts
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.database import Database
-from bcfl.ledger.devnet.programs import QuickComputation
 from bcfl.ledger.devnet.logs import LogRow
+from bcfl.ledger.devnet.programs import QuickComputation
 from bcfl.protocol.limits import BLOCK_GAS
 
 TIMESTAMP = 11  # the place of it in a header
@@ -44,7 +44,7 @@ class QuickState(PragueState):
     """Prague's rules with quick instructions, on a state that is put into tries once a block."""
 
     computation_class = QuickComputation  # type: ignore[assignment]
-    account_db_class = TrieAccounts
+    account_db_class: type[Accounts] = TrieAccounts
 
 
 class QuickVM(PragueVM):
@@ -57,7 +57,7 @@ class Evm(MiningChain):
     """py-evm's chain with its head in a Database; `header` is the block that is mined next."""
 
     chain_id = CHAIN_ID
-    mined: tuple[BlockAPI, Sequence[ReceiptAPI], Sequence[LogRow]] | None = None  # the last block of this object
+    mined: tuple[BlockAPI, Sequence[ReceiptAPI], Sequence[LogRow]] | None = None  # by this object, last
     vm_configuration: tuple[tuple[BlockNumber, type[VirtualMachineAPI]], ...] = ((BlockNumber(0), QuickVM),)
 
     def create_header_from_parent(self, parent_header: BlockHeaderAPI, **params: Any) -> BlockHeaderAPI:

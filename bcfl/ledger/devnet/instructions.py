@@ -1,7 +1,8 @@
 """Run the instructions that a program is mostly made of in fewer calls than py-evm's own need.
 
-A step is an instruction at its place, or a push and what takes it. It does the common case alone. For whatever is unusual (little gas, a short stack, memory that costs
-more than there is, a jump to nowhere) it has changed nothing yet, and py-evm's own instruction decides.
+A step is an instruction at its place, or a push and what takes it. It does the common case alone. For
+whatever is unusual (little gas, a short stack, memory that costs more than there is, a jump to nowhere) it
+has changed nothing yet, and py-evm's own instruction decides.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ WORD: Final = 32  # bytes
 FAR: Final = 2**32  # a place in memory that nobody pays for
 PUSH_GAS: Final = 3  # also of DUP and SWAP
 
-# Computation, its gas meter and its stack -> the next place. Before a place that py-evm is to go on from stands
-# a minus, as ~ makes it: what a step does not do goes `back` so.
+# Computation, its gas meter and its stack -> the next place, or `back`: ~place, where py-evm goes on.
 Step = Callable[[Any, Any, list[Any]], int]
 BINARY: Final[Mapping[int, Callable[[int, int], int]]] = {  # of the top of the stack and what is below it
     op.ADD: lambda top, below: top + below & MASK,
@@ -52,7 +52,9 @@ def leave(back: int) -> Step:
 
 
 def push(number: int, price: int, after: int, back: int) -> Step:
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    """Return the step of a push."""
+
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) > DEPTH:
             return back
         meter.gas_remaining -= price
@@ -65,7 +67,7 @@ def push(number: int, price: int, after: int, back: int) -> Step:
 def binary_with(number: int, of: Callable[[int, int], int], price: int, after: int, back: int) -> Step:
     """Return the step of a push, and of an instruction that takes the number and what is below it."""
 
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or not 0 < len(values) <= DEPTH:
             return back
         meter.gas_remaining -= price
@@ -77,6 +79,7 @@ def binary_with(number: int, of: Callable[[int, int], int], price: int, after: i
 
 
 def mload_at(start: int, price: int, after: int, back: int) -> Step:
+    """Return the step of a push, and of reading memory there."""
     end = start + WORD
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
@@ -91,6 +94,7 @@ def mload_at(start: int, price: int, after: int, back: int) -> Step:
 
 
 def mstore_at(start: int, price: int, after: int, back: int) -> Step:
+    """Return the step of a push, and of writing memory there."""
     end = start + WORD
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
@@ -118,7 +122,9 @@ def _has_room(computation: Any, meter: Any, end: int, price: int) -> bool:
 
 
 def jump_to(landing: int, price: int, back: int) -> Step:
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    """Return the step of a push, of a jump there, and of the label, before `landing`."""
+
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) > DEPTH:
             return back
         meter.gas_remaining -= price
@@ -128,9 +134,10 @@ def jump_to(landing: int, price: int, back: int) -> Step:
 
 
 def jumpi_to(landing: int, price: int, after: int, back: int) -> Step:
+    """Return the step of a push, and of a jump there on a condition, with the label, before `landing`."""
     longer = price + GAS[op.JUMPDEST]
 
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < longer or not 0 < len(values) <= DEPTH:
             return back
         if _number(values.pop()):
@@ -143,7 +150,9 @@ def jumpi_to(landing: int, price: int, after: int, back: int) -> Step:
 
 
 def dup(depth: int, after: int, back: int) -> Step:
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    """Return the step that copies the word at a depth, from 1."""
+
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < PUSH_GAS or not depth <= len(values) <= DEPTH:
             return back
         meter.gas_remaining -= PUSH_GAS
@@ -154,7 +163,9 @@ def dup(depth: int, after: int, back: int) -> Step:
 
 
 def swap(depth: int, after: int, back: int) -> Step:
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    """Return the step that changes the upper word for the one at a depth below it, from 1."""
+
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < PUSH_GAS or len(values) <= depth:
             return back
         meter.gas_remaining -= PUSH_GAS
@@ -168,7 +179,7 @@ def swap_pop(after: int, back: int) -> Step:
     """Return the step of what drops the second word."""
     price = PUSH_GAS + GAS[op.POP]
 
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) < 2:
             return back
         meter.gas_remaining -= price
@@ -179,9 +190,10 @@ def swap_pop(after: int, back: int) -> Step:
 
 
 def pop(after: int, back: int) -> Step:
+    """Return the step that drops a word."""
     price = GAS[op.POP]
 
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or not values:
             return back
         meter.gas_remaining -= price
@@ -192,7 +204,9 @@ def pop(after: int, back: int) -> Step:
 
 
 def binary(of: Callable[[int, int], int], price: int, after: int, back: int) -> Step:
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    """Return the step of an instruction that makes one word of two."""
+
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) < 2:
             return back
         meter.gas_remaining -= price
@@ -203,9 +217,10 @@ def binary(of: Callable[[int, int], int], price: int, after: int, back: int) -> 
 
 
 def unary(of: Callable[[int], int], after: int, back: int) -> Step:
+    """Return the step of an instruction that makes a word of one."""
     price = GAS[op.NOT]
 
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or not values:
             return back
         meter.gas_remaining -= price
@@ -216,6 +231,7 @@ def unary(of: Callable[[int], int], after: int, back: int) -> Step:
 
 
 def mload(after: int, back: int) -> Step:
+    """Return the step that reads memory."""
     price = GAS[op.MLOAD]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
@@ -231,6 +247,7 @@ def mload(after: int, back: int) -> Step:
 
 
 def mstore(after: int, back: int) -> Step:
+    """Return the step that writes memory."""
     price = GAS[op.MSTORE]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
@@ -247,6 +264,7 @@ def mstore(after: int, back: int) -> Step:
 
 
 def calldataload(after: int, back: int) -> Step:
+    """Return the step that reads a call's data."""
     price = GAS[op.CALLDATALOAD]
 
     def run(computation: Any, meter: Any, values: list[Any]) -> int:
@@ -262,9 +280,10 @@ def calldataload(after: int, back: int) -> Step:
 
 
 def jumpdest(after: int, back: int) -> Step:
+    """Return the step of a label."""
     price = GAS[op.JUMPDEST]
 
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    def run(_computation: Any, meter: Any, _values: list[Any]) -> int:
         if meter.gas_remaining < price:
             return back
         meter.gas_remaining -= price
@@ -273,10 +292,11 @@ def jumpdest(after: int, back: int) -> Step:
     return run
 
 
-def jump(destinations: frozenset[int], after: int, back: int) -> Step:
+def jump(destinations: frozenset[int], back: int) -> Step:
+    """Return the step of a jump to one of `destinations`."""
     price = GAS[op.JUMP]
 
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or not values:
             return back
         place = _number(values[-1])
@@ -290,9 +310,10 @@ def jump(destinations: frozenset[int], after: int, back: int) -> Step:
 
 
 def jumpi(destinations: frozenset[int], after: int, back: int) -> Step:
+    """Return the step of a jump on a condition, to one of `destinations`."""
     price = GAS[op.JUMPI]
 
-    def run(computation: Any, meter: Any, values: list[Any]) -> int:
+    def run(_computation: Any, meter: Any, values: list[Any]) -> int:
         if meter.gas_remaining < price or len(values) < 2:
             return back
         place, is_taken = _number(values[-1]), _number(values[-2])

@@ -74,8 +74,10 @@ class Program(dict[int, Step]):
             return steps.binary(BINARY[code], GAS[code], after, back)
         if code in UNARY:
             return steps.unary(UNARY[code], after, back)
-        if code in (op.JUMP, op.JUMPI):
-            return (steps.jump if code == op.JUMP else steps.jumpi)(self.destinations, after, back)
+        if code == op.JUMP:
+            return steps.jump(self.destinations, back)
+        if code == op.JUMPI:
+            return steps.jumpi(self.destinations, after, back)
         return steps.leave(back)
 
     def _push(self, number: int, price: int, after: int, back: int) -> Step:
@@ -140,7 +142,7 @@ class Stream(CodeStream):
 class QuickComputation(PragueComputation):
     """Prague's instructions, the frequent ones in fewer calls."""
 
-    opcodes = dict(PLAIN)
+    opcodes: Any = dict(PLAIN)  # noqa: RUF012
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -215,9 +215,11 @@ def _compact(path: Nibbles, is_leaf: bool) -> bytes:
     """Return the RLP of a path, two nibbles a byte, with a mark of leaves and of odd lengths."""
     mark = 2 * is_leaf + len(path) % 2
     nibbles = bytes([mark]) + path if len(path) % 2 else bytes([mark, 0]) + path
-    return rlp_string(
-        bytes([high << 4 | low for high, low in zip(nibbles[::2], nibbles[1::2], strict=True)])
-    )
+    return rlp_string(bytes(map(_byte, nibbles[::2], nibbles[1::2])))
+
+
+def _byte(high: int, low: int) -> int:
+    return high << 4 | low
 
 
 def _path(part: bytes) -> tuple[Nibbles, bool]:

@@ -11,6 +11,7 @@ from io import StringIO
 import numpy as np
 import pytest
 import torch
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 from torch import nn
 
 from bcfl.errors import ConfigError
@@ -95,12 +96,12 @@ def test_isolation_puts_the_generators_of_numpy_and_python_back(normals: int, us
 
 def test_isolation_puts_another_generator_of_numpy_back() -> None:
     """Before it, one whose memory is another; within it, the task's code has set one of its own."""
-    former = np.random.get_bit_generator()
+    former = get_bit_generator()
     try:
         state = np.random.get_state()
         with isolated(7):
-            np.random.set_bit_generator(np.random.MT19937(1))
-        assert np.random.get_bit_generator() is former
+            set_bit_generator(np.random.MT19937(1))
+        assert get_bit_generator() is former
         assert repr(np.random.get_state()) == repr(state)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(accelerators, "_has_known_layout", lambda _: False)
@@ -108,7 +109,7 @@ def test_isolation_puts_another_generator_of_numpy_back() -> None:
                 np.random.random()
         assert repr(np.random.get_state()) == repr(state)
     finally:
-        np.random.set_bit_generator(former)
+        set_bit_generator(former)
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])

@@ -35,13 +35,9 @@ def outcome(evm: Evm, kind: Any, code: bytes, gas: int) -> Any:
     message = Message(gas=gas, to=TO, sender=SENDER, value=0, data=DATA, code=code)
     computation = kind.apply_message(state, message, context)
     error = repr(computation.error) if computation.is_error else None
-    stack = [value if isinstance(value, int) else int.from_bytes(value, "big") for value in stack_of(computation)]
-    return computation.get_gas_used(), error, computation.output, stack, bytes(computation._memory._bytes)
-
-
-def stack_of(computation: Any) -> list[Any]:
     values: list[Any] = computation._stack.values
-    return values
+    words = [value if isinstance(value, int) else int.from_bytes(value, "big") for value in values]
+    return computation.get_gas_used(), error, computation.output, words, bytes(computation._memory._bytes)
 
 
 def push(number: int) -> bytes:
@@ -92,7 +88,8 @@ def test_a_stack_is_full_where_it_is_for_py_evm(evm: Evm, count: int) -> None:
 
 @pytest.mark.parametrize("depth", range(16))
 def test_a_stack_is_too_short_where_it_is_for_py_evm(evm: Evm, depth: int) -> None:
-    for codes in ([op.DUP1 + depth], [op.SWAP1 + depth], [op.SWAP1, op.POP], [op.POP], [op.MSTORE], [op.JUMPI]):
+    others = [op.SWAP1, op.POP], [op.POP], [op.MSTORE], [op.JUMPI]
+    for codes in ([op.DUP1 + depth], [op.SWAP1 + depth], *others):
         same(evm, b"".join(map(push, range(depth))) + bytes(codes))
     for code in (op.ADD, op.MSTORE, op.MLOAD, op.JUMPI, op.ISZERO, op.POP, op.JUMP):
         same(evm, bytes([code]))
@@ -137,7 +134,7 @@ def test_an_instruction_that_others_put_in_its_place_is_run(
 
 
 def test_who_logs_at_the_lowest_level_sees_each_instruction(
-    evm: Evm, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    evm: Evm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logger = logging.getLogger("eth.vm.computation.BaseComputation.Loud")
     lines: list[str] = []
