@@ -2,9 +2,11 @@
 
     python -m benchmarks.run              # 3 seeds beside FedAvg, 5 seeds of each lane width, one breakdown
     python -m benchmarks.run --quick      # one seed of each
+    python -m benchmarks.run --times      # where the time goes, and nothing else
     python -m benchmarks.run --workers 2  # a CNN of 20 devices on two processes beside one, and nothing else
 
-Float FedAvg has the same seed, partition and local training, and no chain. All times are of one run.
+Float FedAvg has the same seed, partition and local training, and no chain. Times are of the processor, of one
+run: others may use the cores.
 """
 
 from __future__ import annotations
@@ -24,19 +26,20 @@ from unittest import mock
 from benchmarks.fedavg import Setting, federate
 
 ROUNDS = 10
+TRIES = 3
 LaneBits = Literal[32, 16, 8]
 LANE_BITS: tuple[LaneBits, ...] = (32, 16, 8)
 
 
 class Stopwatch:
-    """Exclusive seconds by label: what a labelled call spends in another label counts there."""
+    """Exclusive processor seconds by label: what a labelled call spends in another label counts there."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._running: list[tuple[str, float]] = []
 
     def _switch(self) -> None:
-        now = time.perf_counter()
+        now = time.process_time()
         if self._running:
             label, start = self._running[-1]
             self.seconds[label] = self.seconds.get(label, 0.0) + now - start
@@ -46,14 +49,14 @@ class Stopwatch:
     def part(self, label: str) -> Iterator[None]:
         """Book the time of a block on `label`."""
         self._switch()
-        self._running.append((label, time.perf_counter()))
+        self._running.append((label, time.process_time()))
         try:
             yield
         finally:
             self._switch()
             self._running.pop()
             if self._running:
-                self._running[-1] = (self._running[-1][0], time.perf_counter())
+                self._running[-1] = (self._running[-1][0], time.process_time())
 
     def patch(self, owner: type, name: str, label: str) -> Any:
         """Return a patch that books a method's time on `label`."""
@@ -67,7 +70,7 @@ class Stopwatch:
 
 
 def breakdown() -> dict[str, float]:
-    """Return the seconds of one default run by their use."""
+    """Return the processor seconds of one default run by their use."""
     watch = Stopwatch()
     with watch.part("imports"):
         import bcfl.federation.simulation
@@ -97,13 +100,32 @@ def breakdown() -> dict[str, float]:
     return watch.seconds
 
 
-def wall_seconds() -> float:
-    """Return the seconds of `bcfl run` as a command, start of the interpreter included."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "bcfl", "run", "--quiet", "--runs", folder]
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return time.perf_counter() - start
+def command_seconds(*arguments: str) -> float:
+    """Return the least processor seconds of TRIES runs of Python, start of the interpreter included."""
+    tries = list[float]()
+    for _ in range(TRIES):
+        with tempfile.TemporaryDirectory() as folder:
+            start = os.times()
+            command = [sys.executable, *(argument.format(folder=folder) for argument in arguments)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            end = os.times()
+        before, after = (each.children_user + each.children_system for each in (start, end))
+        tries.append(after - before)
+    return min(tries)
+
+
+def print_times() -> None:
+    """Print where the time of a run goes, and what the same learning takes alone."""
+    parts = breakdown()
+    total = sum(parts.values())
+    print("processor time of 20 devices, 5 miners, 10 rounds of digits, in one process")
+    for label, seconds in sorted(parts.items(), key=lambda item: -item[1]):
+        print(f"  {label:40} {seconds:6.2f} s  {100 * seconds / total:5.1f} %")
+    print(f"  {'all':40} {total:6.2f} s")
+    command = command_seconds("-m", "bcfl", "run", "--quiet", "--runs", "{folder}")
+    bare = command_seconds("-c", "from benchmarks.run import plain; plain(0)")
+    print(f"  {'`bcfl run` as a command':40} {command:6.2f} s")
+    print(f"  {'float FedAvg as a command':40} {bare:6.2f} s, 1/{command / bare:.1f}\n")
 
 
 def accuracies(seed: int, lane_bits: LaneBits) -> tuple[float, int, int]:
@@ -162,6 +184,7 @@ def main() -> None:
         prog="python -m benchmarks.run", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--quick", action="store_true", help="measure one seed of each")
+    parser.add_argument("--times", action="store_true", help="measure where the time goes, nothing else")
     parser.add_argument("--workers", type=int, metavar="N", help="measure N workers, nothing else")
     options = parser.parse_args()
     quick = options.quick
@@ -169,14 +192,9 @@ def main() -> None:
         speed_up(options.workers)
         return
 
-    parts = breakdown()
-    total = sum(parts.values())
-    print("one run of 20 devices, 5 miners, 10 rounds of digits, in one process")
-    for label, seconds in sorted(parts.items(), key=lambda item: -item[1]):
-        print(f"  {label:40} {seconds:6.2f} s  {100 * seconds / total:5.1f} %")
-    print(f"  {'all':40} {total:6.2f} s")
-    print(f"  {'`bcfl run` as a command':40} {wall_seconds():6.2f} s\n")
-
+    print_times()
+    if options.times:
+        return
     seeds = range(1 if quick else 5)
     print("final accuracy in percent, digits, Dirichlet 0.5")
     print("seed   float FedAvg   32 bits   16 bits    8 bits   rejected of all updates")

@@ -5,21 +5,24 @@ Training and judging may run on an accelerator. Vectors, fixed point and aggrega
 
 from __future__ import annotations
 
+import ctypes
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, TextIO
 
 import numpy as np
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
 from bcfl.errors import ConfigError
 
 CPU: Final = "cpu"
 AUTO: Final = "auto"
 NUMPY_SEEDS: Final = 2**32  # its global generator takes no larger one
+NUMPY_STATE_BYTES: Final = 4 * 624 + 4  # of its Mersenne twister: words, and the place in them
 OUTPUTS: Final = {"stdout": 1, "stderr": 2}  # and their descriptors
 PREFERENCE: Final = ("cuda", "mps", CPU)  # of `auto`, the first that is there
 
@@ -78,7 +81,8 @@ def isolated(seed: int, device: str = CPU) -> Iterator[None]:
     threads, states = torch.get_num_threads(), list[tuple[Callable[[Any], object], Any]]()
     states.append((torch.set_rng_state, torch.get_rng_state()))
     states.append((torch.set_default_dtype, torch.get_default_dtype()))
-    states += [(random.setstate, random.getstate()), (np.random.set_state, np.random.get_state())]
+    states.append((random.setstate, random.getstate()))
+    states.append(_numpy_state())
     if device == "mps":
         states.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
     elif device != CPU:
@@ -100,6 +104,42 @@ def isolated(seed: int, device: str = CPU) -> Iterator[None]:
             restore(state)
         for name, stream in outputs.items():
             setattr(sys, name, _opened(stream, OUTPUTS[name]))
+
+
+def _numpy_state() -> tuple[Callable[[Any], object], Any]:
+    """Return what puts numpy's global generator back, and what it takes; that one is to be seeded next.
+
+    Its state is copied by its address: numpy makes a list of its numbers, which takes longer than all else
+    that `isolated` does. The spare normal number that it may hold has no address: it is drawn, which
+    leaves the state alone where there was one.
+    """
+    generator = get_bit_generator()
+    if not _has_known_layout(generator):
+        return np.random.set_state, np.random.get_state()
+    address = generator.ctypes.state_address
+    content = ctypes.string_at(address, NUMPY_STATE_BYTES)
+    spare = np.random.standard_normal()
+    if ctypes.string_at(address, NUMPY_STATE_BYTES) == content:
+        words, place = np.frombuffer(content[:-4], np.uint32), int.from_bytes(content[-4:], sys.byteorder)
+        return np.random.set_state, ("MT19937", words, place, 1, spare)
+
+    def put(content: bytes) -> None:
+        if get_bit_generator() is not generator:
+            set_bit_generator(generator)
+        np.random.seed(0)  # also without a spare number
+        ctypes.memmove(address, content, NUMPY_STATE_BYTES)
+
+    return put, content
+
+
+@cache
+def _has_known_layout(generator: Any) -> bool:
+    """Whether a generator's memory is its 624 words and the place in them."""
+    if type(generator) is not np.random.MT19937:
+        return False
+    state = generator.state["state"]
+    content: bytes = state["key"].astype(np.uint32).tobytes() + int(state["pos"]).to_bytes(4, sys.byteorder)
+    return ctypes.string_at(generator.ctypes.state_address, NUMPY_STATE_BYTES) == content
 
 
 def _opened(stream: TextIO | None, descriptor: int) -> TextIO | None:

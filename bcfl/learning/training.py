@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bcfl.errors import ConfigError, own_code
 from bcfl.learning import loops, marks, private
 from bcfl.learning.accelerators import CPU, clock, isolated
+from bcfl.learning.choice import Choice
 from bcfl.learning.context import FitContext
 from bcfl.learning.datasets import Samples
 from bcfl.learning.flat import FlatModule, layout_of, trained_of
@@ -154,6 +155,7 @@ class TorchLearner:
         self._task = task
         self._seed = seed
         self._train, self._held_out = train, held_out  # torch's copies live as long as their use
+        self._choice = Choice(held_out)
         self._bench = Workbench(task) if bench is None else bench
         self._own = OwnTensors(self._bench.own)
         self._secret: bytes | None = None
@@ -270,7 +272,7 @@ class TorchLearner:
         Each part has its share of every class, and no part is empty: few samples make fewer rows. A gradient
         is zero for what is not trained. Raises ConfigError when the task's own code fails.
         """
-        data = load(self._spread(samples))
+        data = load(self._choice.spread(samples))
         count = min(parts, len(data))
         loss, rows = self._gradients(model, [data.every(part, count) for part in range(count)])
         return Slopes(loss, rows, len(data))
@@ -280,7 +282,7 @@ class TorchLearner:
 
         Of more than `CLASS_ROWS` classes several are one row. Raises ConfigError when the task's code fails.
         """
-        chosen = self._spread(samples)
+        chosen = self._choice.spread(samples)
         if chosen is None:
             return np.zeros((0, len(model)), np.float32)
         kinds, places = np.unique(chosen.strata, return_inverse=True)
@@ -316,7 +318,7 @@ class TorchLearner:
             torch.no_grad(),
         ):
             self._flat.module.eval()
-            for features, labels in self._pieces(load(self._some(samples))):
+            for features, labels in self._pieces(load(self._choice.some(samples))):
                 losses.append(losses_of(self._task, self._flat.module(features), labels))
         return np.zeros(0, np.float32) if not losses else torch.cat(losses).float().cpu().numpy()
 
@@ -346,7 +348,7 @@ class TorchLearner:
         held_out = self._held_out
         if held_out is None or not held_out.has_classes or held_out.form.features[1] != "float32":
             return None
-        chosen = self._some(samples)
+        chosen = self._choice.some(samples)
         return None if chosen is None else load(chosen.in_memory(), self._bench.device).batch(0, len(chosen))
 
     def _loaded(self, model: Vector) -> Callable[[Tensor], Tensor]:
@@ -358,21 +360,6 @@ class TorchLearner:
         """Yield batches to judge by; of what is streamed as many samples as a batch of training has, or 8."""
         streamed_size = -(-self._task.batch_size // PIECE) * PIECE
         return pieces(data, self._bench.device, EVALUATION_BATCH, streamed_size)
-
-    def _some(self, samples: int) -> Samples | None:
-        """Return at most so many held-out samples, with every class's share of them, in mixed order."""
-        chosen = self._spread(samples)
-        if chosen is None:
-            return None
-        return chosen.take(np.random.default_rng(FIXED_SEED).permutation(len(chosen)))
-
-    def _spread(self, samples: int) -> Samples | None:
-        """Return at most so many held-out samples, with every class's share of them, class by class."""
-        if self._held_out is None or not len(self._held_out):
-            return None
-        order = np.argsort(self._held_out.strata, kind="stable")
-        count = min(samples, len(order))
-        return self._held_out.take(order[np.arange(count) * len(order) // count])
 
     def _judging(self) -> AbstractContextManager[None]:
         count = 0 if self._held_out is None else len(self._held_out)

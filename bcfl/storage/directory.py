@@ -48,11 +48,12 @@ class DirectoryStore:
             temporary.replace(target)
             if self._sync:
                 sync_folder(target.parent)
-        except OSError as error:
-            raise StoreError(f"store {self.path} cannot keep {cid}: {_reason(error)}", cid) from error
-        finally:
-            with suppress(OSError):  # gone when all went well
+        except BaseException as error:
+            with suppress(OSError):
                 temporary.unlink()
+            if not isinstance(error, OSError):
+                raise
+            raise StoreError(f"store {self.path} cannot keep {cid}: {_reason(error)}", cid) from error
         return cid
 
     def get(self, cid: str, max_bytes: int) -> bytes:

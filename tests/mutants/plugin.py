@@ -75,7 +75,7 @@ class Survey:
     def pytest_sessionstart(self) -> None:
         from eth.vm.forks.prague.computation import PragueComputation
 
-        from bcfl.ledger.devnet.instructions import QuickComputation
+        from bcfl.ledger.devnet.programs import QuickComputation
 
         for computation in (PragueComputation, QuickComputation):
             recorded = self.recorded(computation.opcodes[JUMPDEST])

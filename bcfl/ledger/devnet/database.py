@@ -22,6 +22,7 @@ from eth.db.backends.base import BaseAtomicDB
 
 from bcfl.errors import RunError
 from bcfl.folders import private_file
+from bcfl.ledger.devnet.accounts import States
 from bcfl.ledger.devnet.chainfile import connect
 from bcfl.ledger.devnet.chainreader import DIGEST_BYTES
 from bcfl.ledger.devnet.logs import LogRow, damage, log_query, log_row
@@ -43,6 +44,7 @@ class Database(BaseAtomicDB):
         self._writes: dict[bytes, bytes | None] = {}
         self._logs: list[LogRow] = []
         self._cache: dict[bytes, bytes] = {}
+        self.states = States()
         self._lock = None if path is None or read_only else _lock(path)
         try:
             self._connection = connect(path, read_only)

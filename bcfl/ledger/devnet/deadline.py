@@ -18,15 +18,13 @@ from typing import Any, Final
 
 from eth.abc import ComputationAPI, OpcodeAPI
 from eth.vm import opcode_values
-from eth.vm.forks.prague import PragueVM
 from eth.vm.forks.prague.computation import PragueComputation
-from eth.vm.forks.prague.state import PragueState
 from eth.vm.opcode import as_opcode
 from eth_typing import Address, BlockNumber
 
-from bcfl.ledger.devnet.evm import Evm
-from bcfl.ledger.devnet.instructions import QuickComputation
+from bcfl.ledger.devnet.evm import Evm, QuickState, QuickVM
 from bcfl.ledger.devnet.node import NodeError
+from bcfl.ledger.devnet.programs import QuickComputation
 
 TOO_MUCH: Final = -32005  # what nodes answer to a request that is beyond a limit
 CHECKED: Final = (
@@ -132,11 +130,11 @@ class _Computation(QuickComputation):
     _precompiles = _all_interruptible()  # type: ignore[assignment]
 
 
-class _State(PragueState):
-    computation_class = _Computation  # type: ignore[assignment]
+class _State(QuickState):
+    computation_class = _Computation
 
 
-class _VM(PragueVM):
+class _VM(QuickVM):
     _state_class = _State
 
 

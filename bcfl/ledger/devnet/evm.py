@@ -28,10 +28,11 @@ from eth.vm.message import Message
 from eth_typing import Address, BlockNumber
 
 from bcfl.errors import RunError
+from bcfl.ledger.devnet.accounts import Accounts, TrieAccounts
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.database import Database
-from bcfl.ledger.devnet.instructions import QuickComputation
 from bcfl.ledger.devnet.logs import LogRow
+from bcfl.ledger.devnet.programs import QuickComputation
 from bcfl.protocol.limits import BLOCK_GAS
 
 TIMESTAMP = 11  # the place of it in a header
@@ -40,9 +41,10 @@ WEALTH = 10**24  # wei of each account at genesis: a million ether
 
 
 class QuickState(PragueState):
-    """Prague's rules with quick instructions."""
+    """Prague's rules with quick instructions, on a state that is put into tries once a block."""
 
     computation_class = QuickComputation  # type: ignore[assignment]
+    account_db_class: type[Accounts] = TrieAccounts
 
 
 class QuickVM(PragueVM):
@@ -55,6 +57,7 @@ class Evm(MiningChain):
     """py-evm's chain with its head in a Database; `header` is the block that is mined next."""
 
     chain_id = CHAIN_ID
+    mined: tuple[BlockAPI, Sequence[ReceiptAPI], Sequence[LogRow]] | None = None  # by this object, last
     vm_configuration: tuple[tuple[BlockNumber, type[VirtualMachineAPI]], ...] = ((BlockNumber(0), QuickVM),)
 
     def create_header_from_parent(self, parent_header: BlockHeaderAPI, **params: Any) -> BlockHeaderAPI:
@@ -81,8 +84,10 @@ class Evm(MiningChain):
             # What py-evm checks of foreign blocks is left out: this one was made the line before.
             block = vm.finalize_block(block).block
             self.chaindb.persist_block(block)
-            self.database.add_logs(_log_rows(block, receipts))
+            rows = list(_log_rows(block, receipts))
+            self.database.add_logs(rows)
             self.database.commit()
+            self.mined = block, receipts, rows
             self.header = self.create_header_from_parent(block.header)
         except BaseException:  # also Ctrl-C, at any place: the head is what the database says
             self.database.rollback()

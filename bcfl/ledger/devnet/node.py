@@ -26,6 +26,7 @@ from bcfl.ledger.devnet.views import block_json, receipt_json, transaction_json
 from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 
 NOBODY = Address(bytes(20))
+KEPT_RECEIPTS = 256
 MAX_CREATION = 49_152  # bytes of code that creates a contract
 UNKNOWN_METHOD, REFUSED, REVERTED = -32601, -32000, 3
 # What decoding foreign bytes can raise.
@@ -49,6 +50,7 @@ class Node:
         self._evm = evm
         self._read_only = read_only
         self._lock = RLock()
+        self._receipts: dict[bytes, Json] = {}  # of the transactions that were sent last
         self.methods: dict[str, Callable[..., Any]] = {
             "eth_chainId": self._chain_id,
             "eth_blockNumber": self._block_number,
@@ -126,10 +128,22 @@ class Node:
             self._evm.mine((transaction,))
         except (ValidationError, BadSignature) as error:
             raise NodeError(REFUSED, f"invalid transaction: {error}") from error
+        self._keep_receipt()
         return to_hex(transaction.hash)
+
+    def _keep_receipt(self) -> None:
+        """Keep the receipt of the only transaction of a new block: its sender asks for it at once."""
+        assert self._evm.mined is not None
+        block, (receipt,), rows = self._evm.mined
+        (transaction,) = block.transactions
+        if len(self._receipts) >= KEPT_RECEIPTS:
+            del self._receipts[next(iter(self._receipts))]
+        self._receipts[transaction.hash] = receipt_json(transaction, receipt, 0, block.header, 0, rows)
 
     def _receipt(self, transaction_hash: Any) -> Json | None:
         digest = parse_bytes(transaction_hash)
+        if (kept := self._receipts.get(digest)) is not None:
+            return {**kept, "logs": [dict(log) for log in kept["logs"]]}
         try:
             header, index = transaction_place(self._evm, digest)
         except TransactionNotFound:

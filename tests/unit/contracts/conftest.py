@@ -30,7 +30,7 @@ def _branches(pytestconfig: pytest.Config) -> None:
         return
     from eth.vm.forks.prague.computation import PragueComputation
 
-    from bcfl.ledger.devnet.instructions import QuickComputation
+    from bcfl.ledger.devnet.programs import QuickComputation
     from tests import branches
 
     for computation in (PragueComputation, QuickComputation):

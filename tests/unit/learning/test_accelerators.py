@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from dataclasses import replace
 from io import StringIO
@@ -10,6 +11,7 @@ from io import StringIO
 import numpy as np
 import pytest
 import torch
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 from torch import nn
 
 from bcfl.errors import ConfigError
@@ -68,6 +70,46 @@ def test_isolation_puts_torchs_generator_and_threads_back() -> None:
     assert torch.get_num_threads() == threads
     with isolated(7):
         assert torch.equal(torch.rand(3), first)
+
+
+@pytest.mark.parametrize("normals", [0, 1, 2, 3])
+@pytest.mark.parametrize("used", [0, 1, 623, 624, 700])
+def test_isolation_puts_the_generators_of_numpy_and_python_back(normals: int, used: int) -> None:
+    """Also the spare number that a generator of normal numbers holds after an odd count of them."""
+    np.random.seed(3)
+    np.random.randint(2**32, size=used, dtype=np.uint32)
+    np.random.standard_normal(normals)
+    for _ in range(normals):
+        random.gauss(0, 1)
+    state, python_state = np.random.get_state(), random.getstate()
+    expected = np.random.standard_normal(3).tolist(), [random.gauss(0, 1) for _ in range(3)]
+    np.random.set_state(state)
+    random.setstate(python_state)
+    draws = []
+    for _ in range(2):
+        with isolated(7):
+            draws.append((np.random.standard_normal(3).tolist(), np.random.randint(9), random.random()))
+    assert draws[0] == draws[1]
+    assert np.random.standard_normal(3).tolist() == expected[0]
+    assert [random.gauss(0, 1) for _ in range(3)] == expected[1]
+
+
+def test_isolation_puts_another_generator_of_numpy_back() -> None:
+    """Before it, one whose memory is another; within it, the task's code has set one of its own."""
+    former = get_bit_generator()
+    try:
+        state = np.random.get_state()
+        with isolated(7):
+            set_bit_generator(np.random.MT19937(1))
+        assert get_bit_generator() is former
+        assert repr(np.random.get_state()) == repr(state)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(accelerators, "_has_known_layout", lambda _: False)
+            with isolated(7):
+                np.random.random()
+        assert repr(np.random.get_state()) == repr(state)
+    finally:
+        set_bit_generator(former)
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
