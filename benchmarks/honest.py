@@ -1,6 +1,6 @@
 """How many updates are rejected where nobody attacks: what people bring, at 3, 6 and 12 devices.
 
-    python -m benchmarks.honest                        # five tasks, 3 seeds: some minutes
+    python -m benchmarks.honest                        # five tasks, 3 seeds: three minutes of a processor
     python -m benchmarks.honest --tasks all --seeds 1  # every task that a test brings
     python -m benchmarks.honest --tasks linear lstm    # some of them
     python -m benchmarks.honest --bound 2              # devices shorten to twice the reference, as before

@@ -12,9 +12,7 @@ from bcfl.config import Config
 from bcfl.federation.genesis import set_exponents
 from bcfl.learning import Samples, Split, Task, split
 from bcfl.learning.tasks import BUILT_IN
-from bcfl.protocol.rounds import History
 from bcfl.roles.common import norm_bound
-from bcfl.roles.common.archive import Archive
 from testkit.brought import BROUGHT
 from testkit.chainless import Chainless, RoundOutcome
 
@@ -78,13 +76,8 @@ def federation(config: Config, task: Task, shares: Split) -> Chainless:
 
 def keep_to(parties: Chainless, references: float) -> None:
     """Let all devices shorten their updates to so many reference norms."""
-
-    def bound(archive: Archive, history: History, number: int) -> float | None:
-        reference = norm_bound.reference_norm(archive, history, number)
-        return None if reference is None else references * reference
-
     for device in parties.devices:
-        device.trainer.bound = bound
+        device.trainer.bound = norm_bound.multiple(references)
 
 
 def play(parties: Chainless) -> Tally:

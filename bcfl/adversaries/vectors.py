@@ -17,8 +17,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import AttackContext, UpdateAttack, option
+from bcfl.adversaries.attack import AttackContext, DeviceParts, UpdateAttack, option
 from bcfl.adversaries.learners import Floats
+from bcfl.roles.checks.norm import CLIP
+from bcfl.roles.common import norm_bound
+from bcfl.roles.device.device import Device
 
 
 def scale(honest: Floats, factor: float) -> Floats:
@@ -51,6 +54,13 @@ class SignFlip(Scaling):
     PAPER: ClassVar[str] = "Li et al. 2019, arXiv:1811.03761"
     SIGN: ClassVar[int] = -1
     factor: float = option(4.0, "times the honest update, reversed", minimum=0, maximum=1e6)
+    length: float = option(CLIP, "reference norms that it is shortened to", minimum=0.01, maximum=100)
+
+    def device(self, parts: DeviceParts, context: AttackContext) -> Device:
+        """Return the device, which shortens what it sends to `length`."""
+        device = super().device(parts, context)
+        device.trainer.bound = norm_bound.multiple(self.length)
+        return device
 
 
 @dataclass(frozen=True)

@@ -294,7 +294,7 @@ def test_a_lazy_miner_does_not_verify(kind: str) -> None:
 
 
 def test_who_misbehaves_sends_longer_updates_than_the_honest() -> None:
-    federation = small("sign-flip:0.3", "dropout:0.1")
+    federation = small("scaling:0.3", "dropout:0.1")
     bounds = [device.trainer.bound for device in federation.devices]
     attacks = {
         index: type(spec.attack).__name__ for index, spec in federation.assignment.device_specs.items()

@@ -63,10 +63,17 @@ def device_bound(archive: Archive, history: History, number: int) -> float | Non
     return reference * (length.CLIP if updates <= few.FEW else CLIP)
 
 
-def largest_bound(archive: Archive, history: History, number: int) -> float | None:
-    """Return the norm to which an adversary shortens its update, however few there are; as `device_bound`."""
-    reference = reference_norm(archive, history, number)
-    return None if reference is None else CLIP * reference
+def multiple(references: float) -> Bound:
+    """Return the bound of so many reference norms, however few updates there are: for adversaries."""
+
+    def bound(archive: Archive, history: History, number: int) -> float | None:
+        reference = reference_norm(archive, history, number)
+        return None if reference is None else references * reference
+
+    return bound
+
+
+largest_bound = multiple(CLIP)  # as long as the miners' rule `norm` takes for sure
 
 
 def clip_factor(norm: float, bound: float | None) -> float:
