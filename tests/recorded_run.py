@@ -234,6 +234,12 @@ def another_reason(words: tuple[int, ...]) -> tuple[int, ...]:
     return (words[0] ^ (reason ^ (reason - 1 if reason > TOP_LEVEL + 1 else reason + 1)) << place,)
 
 
+def one_rejected(words: tuple[int, ...]) -> tuple[int, ...]:
+    """Reject the first update that a vote accepts."""
+    place = next(place for place in range(0, 256, 4) if 0 < words[0] >> place & 15 <= TOP_LEVEL)
+    return (words[0] & ~(15 << place) | 10 << place,)
+
+
 def one_less(words: tuple[int, ...]) -> tuple[int, ...]:
     """Take the level of the first update that a tally accepts."""
     place = next(place for place in range(0, 256, 4) if words[0] >> place & 15)

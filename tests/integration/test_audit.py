@@ -30,6 +30,7 @@ from tests.recorded_run import (
     flip_bit,
     one_less,
     one_more,
+    one_rejected,
     record_run,
     wei,
 )
@@ -132,7 +133,7 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
     # votes
     "a vote's salt is another": (lambda run: run.with_args("Voted", 6, salt=flip_bit), 6, "votes"),
     "a vote accepts one less": (
-        lambda run: run.with_args("Voted", 6, verdicts=lambda words: (words[0] & ~15 | 10,)),
+        lambda run: run.with_args("Voted", 6, verdicts=one_rejected),
         6,
         "votes",
     ),

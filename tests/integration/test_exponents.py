@@ -215,9 +215,11 @@ def test_a_run_keeps_an_exponent_for_each_channel(tmp_path: Path) -> None:
 
 def test_values_that_do_not_fit_are_counted_and_named(tmp_path: Path) -> None:
     report = simulation.run(config_of(tmp_path / "unfit", 2, "unfit"))
-    fit = report.rounds[-1].fit
-    assert fit is not None
-    assert fit.tensors["0.running_var"].saturated == DEVICES * 6
+    first, last = (report.rounds[place].fit for place in (0, -1))
+    assert first is not None
+    assert last is not None
+    assert first.tensors["0.running_var"].saturated == DEVICES * 6
+    assert last.tensors["0.running_var"].saturated >= DEVICES * 6 / 2, "shortened updates fit in part"
     assert report.fit_warning is not None
     assert "saturate their lanes (0.running_mean, 0.running_var)" in report.fit_warning
     assert report.rounds[-1].accuracy is not None
