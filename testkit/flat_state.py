@@ -70,21 +70,12 @@ class FlatAccounts(Accounts):
             if isinstance(place, tuple) and place[0] == address:
                 self._put(self._changes, place, 0)
 
-    @property
-    def state_root(self) -> Hash32:
-        return self._root
-
-    @state_root.setter
-    def state_root(self, value: Hash32) -> None:
-        if value != self._root:
-            self._root, self._world = value, self._worlds.get(value)
+    def _moved(self) -> None:
+        self._world = self._worlds.get(self._root)
 
     def has_root(self, state_root: bytes) -> bool:
         return state_root in self._worlds
 
-    def make_state_root(self) -> Hash32:
+    def _store(self, changes: World) -> None:
         """Keep the state under the digest of the last root and of what has changed."""
-        self.lock_changes()
-        if self._locked:
-            self.state_root, self._locked = self._worlds.add(self._root, self._locked), {}
-        return self._root
+        self.state_root = self._worlds.add(self._root, changes)

@@ -87,8 +87,11 @@ def test_nobody_is_rejected_for_marks_where_any_mark_works(
     assert rejected() > 2, "of 25"
 
 
-def test_a_party_with_ten_times_the_samples_is_taken_after_the_first_rounds() -> None:
+def test_a_party_with_ten_times_the_samples_is_taken_after_the_first_rounds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     rounds = 8
+    caplog.set_level("INFO")
 
     def taken(references: float | None) -> int:
         federation = with_a_large_party(BUILT_IN["digits"], 0, rounds)
@@ -99,4 +102,8 @@ def test_a_party_with_ten_times_the_samples_is_taken_after_the_first_rounds() ->
         return sum(0 in outcome.accepted for outcome in outcomes[1:])
 
     assert taken(None) >= 5, "of seven"
+    told = [text for text in caplog.messages if "longer than is usual" in text]
+    assert len(told) >= rounds - 2
+    assert told[-1].startswith(f"round {rounds}: ")
+    assert told[-1].endswith("% of its length is sent")
     assert taken(norm.CLIP) == 0, "shortened to that, it is too long for a round of short updates"

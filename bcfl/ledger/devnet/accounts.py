@@ -30,7 +30,8 @@ from bcfl.protocol.hashing import keccak
 
 NO_CODE: Final = Hash32(keccak(b""))
 NO_STORAGE: Final = Hash32(BLANK_ROOT)
-KNOWN: Final = 4_096  # places of a state that are kept, with what is there
+KNOWN: Final = 4_096  # places of a state that are kept for the next, with what is there
+READ: Final = 16 * KNOWN  # places that are kept of one state, whoever asks for them
 
 
 class FlatAccount(NamedTuple):
@@ -179,6 +180,35 @@ class Accounts(AccountDatabaseAPI):
         if address not in self._warm:
             self._put(self._warm, address, True)
 
+    # Roots.
+
+    @property
+    def state_root(self) -> Hash32:
+        """Return the root of the state, without what has changed since the block began."""
+        return self._root
+
+    @state_root.setter
+    def state_root(self, value: Hash32) -> None:
+        if value != self._root:
+            self._root = value
+            self._moved()
+
+    @abstractmethod
+    def _moved(self) -> None:
+        """Go to the state with the root."""
+
+    def make_state_root(self) -> Hash32:
+        """Make what has changed lasting; return the root of that."""
+        self.lock_changes()
+        if self._locked:
+            changes, self._locked = self._locked, {}
+            self._store(changes)
+        return self._root
+
+    @abstractmethod
+    def _store(self, changes: World) -> None:
+        """Keep the state that changes make, and go to it."""
+
     # Going back and making lasting.
 
     def record(self) -> JournalDBCheckpoint:
@@ -251,7 +281,8 @@ class TrieAccounts(Accounts):
         value = self._known.get(place, ABSENT)
         if value is ABSENT:
             value = self._slot(*place) if isinstance(place, tuple) else self._read_account(place)
-            self._known[place] = value
+            if len(self._known) < READ:
+                self._known[place] = value
         return value
 
     def _read_account(self, address: Address) -> FlatAccount | None:
@@ -279,27 +310,12 @@ class TrieAccounts(Accounts):
         assert account is None or account.storage_root == NO_STORAGE
         super().delete_storage(address)
 
-    @property
-    def state_root(self) -> Hash32:
-        """Return the root of the state, without what has changed since the block began."""
-        return self._root
-
-    @state_root.setter
-    def state_root(self, value: Hash32) -> None:
-        if value != self._root:
-            self._root, self._known = value, self._states.known(value)
+    def _moved(self) -> None:
+        self._known = self._states.known(self._root)
 
     def has_root(self, state_root: bytes) -> bool:
         """Whether there is a state with a root."""
         return state_root == BLANK_ROOT or state_root in self._database
-
-    def make_state_root(self) -> Hash32:
-        """Put what has changed into tries."""
-        self.lock_changes()
-        if self._locked:
-            changes, self._locked = self._locked, {}
-            self._store(changes)
-        return self._root
 
     def _store(self, changes: World) -> None:
         """Put changes into the tries of storages, then the accounts into that of the state."""

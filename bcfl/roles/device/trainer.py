@@ -253,7 +253,12 @@ class Trainer:
         if not self.clips:
             return total
         bound = self.bound(self.archive, snapshot.history, snapshot.round)
-        return total * norm_bound.clip_factor(float(np.linalg.norm(total)), bound)
+        factor = norm_bound.clip_factor(float(np.linalg.norm(total)), bound)
+        if factor < 1:
+            log.info(
+                "round %d: longer than is usual: %.0f%% of its length is sent", snapshot.round, 100 * factor
+            )
+        return total * factor
 
     def _settle(self, snapshot: RoundSnapshot, index: int) -> None:
         """Keep the last update's residual if it went into the model; an update left out took nothing away.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -163,27 +163,30 @@ class Verifier:
         """Return what the checks on the numbers of updates, (updates, parameters), look at."""
         terms, cap = self.ledger.terms, current.cap
         ranks = {position: rank for rank, position in enumerate(duplicate.commit_order(current))}
-        beside = None
-        if self.checks.duplicate:
-            delta = self._last_delta(history, current.number)
-            beside = self._sketches.compare(history, current, submissions, updates, delta)
-        return CheckInputs(
+        inputs = CheckInputs(
             updates,
             np.array([min(item.update.samples, cap) for item in submissions], dtype=np.float64),
             [ranks[item.position] for item in submissions],
             np.array([item.position not in reasons for item in submissions]),
-            norm_bound.reference_norm(self.archive, history, current.number),
-            norm_bound.rounding_norm(terms.parameters, terms.scale_bits, terms.shift),
-            None if beside is None else beside.copies,
-            None if beside is None else beside.sketches,
-            None if beside is None else beside.earlier,
-            None if beside is None else beside.sketch,
-            None if beside is None else beside.recent,
-            () if beside is None else beside.ends,
-            self._contributed(history, current, submissions),
-            Noise.of(self.archive.layout) is not None,
-            blamed(history, current, submissions, Verdict.QUALITY),
-            blamed(history, current, submissions, Verdict.OUTLIER, TIMES),
+            reference_norm=norm_bound.reference_norm(self.archive, history, current.number),
+            rounding_norm=norm_bound.rounding_norm(terms.parameters, terms.scale_bits, terms.shift),
+            contributions=self._contributed(history, current, submissions),
+            has_noise=Noise.of(self.archive.layout) is not None,
+            blamed=blamed(history, current, submissions, Verdict.QUALITY),
+            outlying=blamed(history, current, submissions, Verdict.OUTLIER, TIMES),
+        )
+        if not self.checks.duplicate:
+            return inputs
+        delta = self._last_delta(history, current.number)
+        beside = self._sketches.compare(history, current, submissions, updates, delta)
+        return replace(
+            inputs,
+            earlier_copies=beside.copies,
+            sketches=beside.sketches,
+            earlier_sketches=beside.earlier,
+            sketch=beside.sketch,
+            recent=beside.recent,
+            ends=beside.ends,
         )
 
     def _contributed(
