@@ -24,6 +24,7 @@ from bcfl.learning.kinds import AnyShares, AnyTask
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase
+from bcfl.roles.miner.judging import single_thread
 
 if TYPE_CHECKING:
     from bcfl.federation.jobs import Pool
@@ -118,7 +119,8 @@ class Simulation:
             self._tell(on_progress, report.round, "resumed", (), report)
         while len(reports) < self.run.config.rounds:
             number = len(reports) + 1
-            reports.append(self.play_round(number, on_progress))
+            with single_thread():
+                reports.append(self.play_round(number, on_progress))
             self._tell(on_progress, number, reports[-1].status, (), reports[-1])
         return self.reporter.report(tuple(reports), time.perf_counter() - start, earlier)
 

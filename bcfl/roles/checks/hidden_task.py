@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks.needs import SMALLEST, Needs, View
@@ -68,9 +69,8 @@ def check(
     """
     updates.require(Needs.VECTOR)
     scores = np.zeros(len(updates))
-    norms, basis = updates.norms, np.concatenate([slopes, usual[None]])
+    norms, gram, basis = updates.norms, updates.cosines, np.concatenate([slopes, usual[None]])
     products = (updates @ basis.T).astype(np.float64) / np.maximum(norms, SMALLEST)[:, None]
-    gram = updates.gram / np.maximum(np.outer(norms, norms), SMALLEST)
     inner = (basis @ basis.T).astype(np.float64)  # in single precision: of large models a copy is gigabytes
     remaining = among & (norms > SMALLEST) & np.isfinite(norms) & np.isfinite(products).all(axis=1)
     for _ in scores:
@@ -104,29 +104,30 @@ def find(gram: Square, classes: Values, norms: Values, known: Mask) -> Group | N
     is looked at beside what the inner products say, (updates,).
     """
     centred = classes - classes.mean(axis=0)
-    free = _free(centred, norms)
+    explained = _explained(centred, norms)
     others = gram - np.diag(np.diag(gram))
+    free = _free(_free(gram, explained).T, explained)
     best: Group | None = None
-    for weights in (*_starts(free @ gram @ free), known - known.mean()):
-        for members, parts, clearness in _converge(weights, others, free):
+    for weights in (*_starts(free), known - known.mean()):
+        for members, parts, clearness in _converge(weights, others, explained):
             again = int((known & members).sum())
             is_known = again >= KNOWN * members.sum() and again >= AGAIN * known.sum()
-            part = min(float(parts[members].mean()), _mutual(members, others, free))
+            part = min(float(parts[members].mean()), _mutual(members, others, explained))
             spread = 1.0 if is_known else _spread(members, centred)
             if best is None or part * spread > best.strength:
                 best = Group(members, parts, part * spread, clearness, spread, is_known)
     return best
 
 
-def _converge(weights: Values, others: Square, free: Square) -> Iterator[tuple[Mask, Values, float]]:
+def _converge(weights: Values, others: Square, explained: Values) -> Iterator[tuple[Mask, Values, float]]:
     """Yield groups, each made of those who have much of the remainder of the one before: `Group` has what.
 
     `weights`: of the first, (updates,). `others`: inner products of different updates, (updates, updates).
-    `free`: what is not explained between updates, a projection, (updates, updates).
+    `explained`: axes of what is explained between updates, (updates, axes).
     """
     count, before = len(others), None
     for _ in range(STEPS):
-        remainder = free @ weights
+        remainder = _free(weights, explained)
         length = float(np.linalg.norm(remainder))
         if length < RANK:
             return
@@ -141,7 +142,7 @@ def _converge(weights: Values, others: Square, free: Square) -> Iterator[tuple[M
         before, weights = members, members - members.mean()
 
 
-def _mutual(members: Mask, others: Square, free: Square) -> float:
+def _mutual(members: Mask, others: Square, explained: Values) -> float:
     """Return how much more of their remainder members have from each other than others have from them.
 
     In the unit of the parts. What members have in common through others alone says nothing: those may have
@@ -150,7 +151,7 @@ def _mutual(members: Mask, others: Square, free: Square) -> float:
     count = int(members.sum())
     pairs = float(others[np.ix_(members, members)].sum()) / (count * (count - 1))
     across = float(others[np.ix_(members, ~members)].mean())
-    return (pairs - across) * float(np.linalg.norm(free @ (members - members.mean())))
+    return (pairs - across) * float(np.linalg.norm(_free(members - members.mean(), explained)))
 
 
 def two_clouds(places: Values) -> tuple[float, Mask]:
@@ -179,22 +180,32 @@ def _beside(gram: Square, products: Values, inner: Square) -> Square:
     return beside
 
 
-def _free(centred: Values, norms: Values) -> Square:
-    """Return the projection on what neither classes nor lengths nor the mean explain, (updates, updates)."""
+def _explained(centred: Values, norms: Values) -> Values:
+    """Return axes of what classes, lengths or the mean explain between updates, (updates, axes)."""
     count = len(centred)
     axes, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     axes = axes[:, sizes > RANK * max(float(sizes[0]), SMALLEST)][:, : count // FREE]
-    known, _ = np.linalg.qr(np.column_stack([np.ones(count), axes, np.log(norms)]))
-    free: Square = np.eye(count) - known @ known.T
-    return free
+    known: Values = np.linalg.qr(np.column_stack([np.ones(count), axes, np.log(norms)]))[0]
+    return known
+
+
+def _free(columns: Values, explained: Values) -> Values:
+    """Return what axes, (updates, axes), leave of a column, (updates,), or of several, (updates, columns)."""
+    left: Values = columns - explained @ (explained.T @ columns)
+    return left
 
 
 def _starts(matrix: Square) -> Iterator[Values]:
     """Yield weights, (updates,), along which remainders agree most."""
+    from scipy.linalg import eigh  # that a small federation need not load
+
     deviations = np.sqrt(np.maximum(np.diag(matrix), SMALLEST))
     cosines = matrix / np.outer(deviations, deviations)
     np.fill_diagonal(cosines, 0.0)
-    yield from np.linalg.eigh(cosines)[1][:, : -DIRECTIONS - 1 : -1].T
+    count = len(cosines)
+    with threadpool_limits(1, user_api="blas"):  # scipy has a library of its own
+        last = eigh(cosines, subset_by_index=(count - DIRECTIONS, count - 1), check_finite=False)[1]
+    yield from last[:, ::-1].T
 
 
 def _spread(members: Mask, centred: Values) -> float:

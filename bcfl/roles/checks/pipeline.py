@@ -165,15 +165,17 @@ class _Pipeline:
         cosines = self.updates.view(duplicate.NEEDS).cosines
         copies = duplicate.within_round(cosines, self.inputs.ranks, originals)
         self._add(Verdict.DUPLICATE, copies.exempt(self.short))
-        if self.inputs.sketches is not None and self.inputs.earlier_sketches is not None:
-            among, recent = self.remaining & ~self.short, self.inputs.earlier_sketches[: self.inputs.recent]
+        known, count = self.inputs.earlier_sketches, self.inputs.recent
+        if self.inputs.sketches is not None and known is not None:
+            among = self.remaining & ~self.short
+            recent = known if count == len(known) else known[:count]  # the very matrix may be shared
             sketches, earlier = (
                 Updates(matrix).view(novelty.NEEDS) for matrix in (self.inputs.sketches, recent)
             )
             for scores in novelty.check(sketches, earlier, among):
                 self._add(Verdict.DUPLICATE, scores.exempt(self.short))
             if self.is_few:
-                self._judge_taught(self.inputs.sketches, self.inputs.earlier_sketches)
+                self._judge_taught(self.inputs.sketches, known)
 
     def _cut(self, sketches: Matrix) -> list[Matrix]:
         """Return the pieces of sketches, (sketches, numbers) each."""

@@ -10,9 +10,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from bcfl.roles.checks import shared
+from bcfl.roles.checks import novelty, shared
 from bcfl.roles.checks.medians import NETWORK, median_of
 from bcfl.roles.checks.needs import Updates
+from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
 from bcfl.roles.checks.shared import KEPT, once, share
 
 
@@ -165,3 +166,24 @@ def test_medians_and_products_of_shared_updates_are_those_of_the_same_numbers() 
     assert one.cosines is other.cosines
     assert np.array_equal(one.gram, Updates(plain).gram)
     assert np.array_equal(one.cosines, Updates(plain).cosines)
+
+
+def test_miners_of_one_process_find_once_how_new_updates_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, found, made = np.random.default_rng(6), list[int](), novelty._check
+
+    def count(*parts: np.ndarray) -> object:
+        found.append(1)
+        return made(*parts)
+
+    monkeypatch.setattr(novelty, "_check", count)
+    updates, sketches, earlier = (
+        share(rng.normal(size=(number, 600)).astype(np.float32)) for number in (40, 40, 30)
+    )
+    inputs = CheckInputs(
+        updates, np.ones(40), tuple(range(40)), np.ones(40, bool),
+        sketches=sketches, earlier_sketches=earlier, recent=len(earlier),
+    )  # fmt: skip
+    reference = Reference(lambda: updates[0], lambda *_: pytest.fail("quality is off"))
+    results = [judge(inputs, reference, Checks(quality=False)) for _ in range(3)]
+    assert found == [1]
+    assert results[0].verdicts == results[1].verdicts == results[2].verdicts
