@@ -5,18 +5,22 @@ Rounds of fewer than 8 updates have no least norm, and those of fewer than 16 do
 with the last step and noise, shorter than is usual, as a claim of the most that pays. `noise rider` has no
 data, and leaves the gradient out. `layer rider` has none either: the last step with its output layer three
 times as long, and a little noise; `shaped rider`: less of the step, and noise as large in each parameter as
-public updates are apart. `old rider` trains for three rounds, and sends what it made then again, with noise.
-`blob rider` takes `cheap rider`'s gradient on made-up pictures: light rectangles, with any label. `null
-rider` moves the first layer along what no picture of its own has, so that the model hardly changes: no mark
-works on that, and who is held against it stands apart. `mean rider` knows the round's honest updates, and
-sends their mean with noise. `valley` knows them too: it looks for the update with which the others' model is
-good, and bad as soon as one honest update is added, so that this one is taken for harm. `absent` sends
-nothing: what the honest reach alone.
+public updates are apart; `smooth rider`: half of the step, waves by chance for each unit of the first
+layer, such as pictures are made of, and an output layer by chance; `low-rank rider`: a part of the step,
+and of each layer mixtures by chance of the directions in and out along which public updates are longest.
+`old rider` trains for three rounds, and sends what it made then again, with noise. `blob rider` takes
+`cheap rider`'s gradient on made-up pictures: light rectangles, with any label. `null rider` moves the first
+layer along what no picture of its own has, so that the model hardly changes: no mark works on that, and who
+is held against it stands apart. `mean rider` knows the round's honest updates, and sends their mean with
+noise. `valley` knows them too: it looks for the update with which the others' model is good, and bad as
+soon as one honest update is added, so that this one is taken for harm. `absent` sends nothing: what the
+honest reach alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,14 +28,17 @@ import numpy as np
 from bcfl.adversaries.coalition import deltas_of, trainings_of
 from bcfl.adversaries.free_rider import plausible_time
 from bcfl.adversaries.learners import CachedLearner, Floats, MaliciousLearner, Matrix, with_delta
-from bcfl.errors import ConfigError
+from bcfl.errors import ConfigError, Unavailable
 from bcfl.learning import Samples, Split, Task
 from bcfl.learning.kinds import judge
 from bcfl.ports import Learner, TrainingResult, Vector
 from bcfl.roles.miner.verifier import as_matrix
 from testkit.chainless import Chainless
 
-RIDERS = ("cheap rider", "noise rider", "layer rider", "shaped rider", "old rider", "blob rider")
+RIDERS = (
+    "cheap rider", "noise rider", "layer rider", "shaped rider", "smooth rider", "low-rank rider",
+    "old rider", "blob rider",
+)  # fmt: skip
 FEW_PLANS = ("absent", *RIDERS, "null rider", "mean rider", "valley")
 GLANCE = 200  # samples of a rider's gradient: one training of 8,500 samples takes 17,000
 SIDE = 28  # of a picture
@@ -40,6 +47,8 @@ PULL, NOISE = 0.5, 0.4  # of gradient and noise in what a rider sends, beside th
 SHORT = 0.65  # of the usual length, by who knows no more than history: from 8 updates on 0.6 is the least
 FIRST = 1.5
 LAYER, SHAPED_STEP, SHAPED = 3.0, 0.3, 0.95  # of the output layer; of step and noise of a shaped rider
+WAVES, SMOOTH_STEP, SMOOTH_OUTPUT = 20, 0.5, 0.3  # of a smooth rider: waves; parts beside the first layer's
+RANK, LOW_STEP, LOW = 10, 0.3, 0.7  # directions of a layer; of step and mixtures of a low-rank rider
 TRAINED, AGAIN = 3, 0.05  # rounds in which an old rider trains, and the noise that it adds later
 EMPTY, SEEN = 150, 2_000  # directions in which own pictures differ least, of so many pictures
 LONGEST = 1.7  # usual lengths: of few updates 1.8 always pass
@@ -126,12 +135,27 @@ class Few:
             way = unit(step * np.where(np.arange(len(step)) < self._output(), 1.0, LAYER)) + NOISE * noise
         elif self.attack == "shaped rider":
             way = SHAPED_STEP * unit(step) + SHAPED * unit(noise * self._spread(round_))
+        elif self.attack == "smooth rider":
+            way = SMOOTH_STEP * unit(step) + unit(self._smooth(rng, len(model)))
+        elif self.attack == "low-rank rider":
+            way = LOW_STEP * unit(step) + LOW * unit(self._low_rank(rng, round_))
         elif self.attack == "noise rider":
             way = unit(step) + noise
         else:
             pull = -unit(self._slope(model.astype(np.float64), GLANCE)[1])
             way = PULL * pull + unit(step) + NOISE * noise
         return self._length(round_) * unit(way)
+
+    def _smooth(self, rng: np.random.Generator, size: int) -> Floats:
+        """Return sums of waves for each unit of the first layer, and rows of the output, (parameters,)."""
+        first = next(self.data[0].build().parameters())
+        places = np.pi * (np.arange(SIDE) + 0.5) / SIDE
+        lowest = sorted(np.ndindex(SIDE, SIDE), key=lambda pair: pair[0] ** 2 + pair[1] ** 2)[:WAVES]
+        waves = np.stack([unit(np.outer(np.cos(i * places), np.cos(j * places)).ravel()) for i, j in lowest])
+        way = np.zeros(size)
+        way[: first.numel()] = unit((rng.normal(size=(len(first), WAVES)) @ waves).ravel())
+        way[self._output() :] = SMOOTH_OUTPUT * unit(rng.normal(size=size - self._output()))
+        return way
 
     def _train(self, index: int, model: Vector, round_: int) -> Floats:
         """Return honest work, (parameters,), and keep it."""
@@ -144,19 +168,38 @@ class Few:
         sizes = [tensor.numel() for tensor in self.data[0].build().parameters()]
         return sum(sizes[:-2])
 
+    def _low_rank(self, rng: np.random.Generator, round_: int) -> Floats:
+        """Return layers of random mixtures of public directions, (parameters,); sits out without any."""
+        public, start, parts = self._public(round_), 0, list[Floats]()
+        if not len(public):
+            raise ConfigError("nothing is public yet")
+        for tensor in self.data[0].build().parameters():
+            rows = public[:, start : start + tensor.numel()]
+            start += tensor.numel()
+            if tensor.ndim == 2:
+                layers = rows.reshape(-1, *tensor.shape)
+                out, far, _ = np.linalg.svd(np.hstack([*layers]), full_matrices=False)
+                _, wide, within = np.linalg.svd(np.vstack([*layers]), full_matrices=False)
+                sizes = np.sqrt(np.outer(far[:RANK], wide[:RANK]))
+                mixed = out[:, :RANK] @ (sizes * rng.normal(size=sizes.shape)) @ within[:RANK]
+                parts.append(unit(mixed.ravel()) * float(np.median(np.linalg.norm(rows, axis=1))))
+            else:
+                parts.append(rows.std(axis=0) * rng.normal(size=tensor.numel()))
+        return np.concatenate(parts)
+
     def _spread(self, round_: int) -> Floats | float:
         """Return how far apart the last two rounds' updates are in each parameter, (parameters,)."""
+        public = self._public(round_)
+        return public.std(axis=0) if len(public) else 1.0
+
+    def _public(self, round_: int) -> Matrix:
+        """Return the last two rounds' updates of others, (updates, parameters)."""
         rounds = [self.federation.history.rounds[n] for n in (round_ - 1, round_ - 2) if n > 0]
         items = [
             item for each in rounds for item in each.submissions if item.update.device not in self.members
         ]
         archive, terms = self.federation.archive, self.federation.ledger.terms
-        if not items:
-            return 1.0
-        spread: Floats = np.asarray(
-            as_matrix([archive.update(item) for item in items], terms).std(axis=0), np.float64
-        )
-        return spread
+        return as_matrix([archive.update(item) for item in items], terms).astype(np.float64)
 
     def _ride_on_nothing(self, index: int, model: Vector, round_: int) -> Floats:
         """Return an update of the first layer, (parameters,), that own pictures hardly feel."""
@@ -174,10 +217,11 @@ class Few:
         """Return the length that a rider gives its update."""
         if round_ == 1:
             return FIRST
-        last = self.federation.history.rounds[round_ - 1].submissions
-        norms = [
-            self.federation.archive.norm(item) for item in last if item.update.device not in self.members
-        ]
+        norms = list[float]()
+        for item in self.federation.history.rounds[round_ - 1].submissions:
+            if item.update.device not in self.members:
+                with suppress(Unavailable):
+                    norms.append(self.federation.archive.norm(item))
         return SHORT * float(np.median(norms))
 
     def _agree(self, model: Vector, round_: int) -> dict[int, Floats]:

@@ -21,15 +21,18 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def play(attack: str, rounds: int = ROUNDS) -> list[RoundOutcome]:
-    """Play with the first of six devices as the rider."""
+def play(attack: str, rounds: int = ROUNDS, withheld: int = 0) -> list[RoundOutcome]:
+    """Play with the first of six devices as the rider; of 20, if the bytes of so many more are withheld."""
+    devices = 20 + withheld if withheld else 6
     config = Config(
-        devices=6, miners=3, rounds=rounds, task="fashion-mnist", min_updates=1, check_time=False, seed=0,
-        partition="dirichlet", alpha=0.5, epochs=2, batch_size=32, learning_rate=0.1,
+        devices=devices, miners=3, rounds=rounds, task="fashion-mnist", min_updates=1, check_time=False,
+        seed=0, partition="dirichlet", alpha=0.5, epochs=2, batch_size=32, learning_rate=0.1,
     )  # fmt: skip
     data = set_up(config, SAMPLES)
     federation = Chainless.create(config, data)
     Few(federation, attack, frozenset({0}), data).join()
+    for device in federation.devices[20:]:
+        device.trainer.publish = lambda *_: True  # type: ignore[method-assign]
     return [federation.play_round() for _ in range(rounds)]
 
 
@@ -41,6 +44,7 @@ def test_an_empty_update_frames_nobody_whom_the_round_needs(monkeypatch: pytest.
     it, 76.3 with it.
     """
     monkeypatch.setattr(taught, "YIELDS", 0.0)  # else the rider is left out itself
+    monkeypatch.setattr(taught, "PART", 0.0)
     outcomes = play("null rider")
     assert all(NEEDED in outcome.accepted for outcome in outcomes)
     monkeypatch.setattr(mark, "WIDE_NEED", 10.0)
@@ -49,13 +53,17 @@ def test_an_empty_update_frames_nobody_whom_the_round_needs(monkeypatch: pytest.
     assert (without[-1].accuracy or 0.0) < (outcomes[-1].accuracy or 0.0) - 0.05
 
 
-@pytest.mark.parametrize("attack", ["null rider", "noise rider", "layer rider", "shaped rider"])
+@pytest.mark.parametrize(
+    "attack", ["null rider", "noise rider", "layer rider", "shaped rider", "smooth rider"]
+)
 def test_who_has_learned_nothing_new_of_any_class_is_left_out(
     attack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes = play(attack)
     assert [outcome.rejected for outcome in outcomes] == [{0: "duplicate"}] * ROUNDS
-    monkeypatch.setattr(taught, "YIELDS", 0.0)
+    monkeypatch.setattr(taught, "PART", 0.0)
+    if attack != "smooth rider":  # whose shape alone has more than decoys
+        monkeypatch.setattr(taught, "YIELDS", 0.0)
     assert all(0 in outcome.accepted for outcome in play(attack))
 
 
@@ -69,5 +77,16 @@ def test_who_sends_its_work_of_three_rounds_again_is_left_out(monkeypatch: pytes
 def test_a_layer_that_is_scaled_is_public_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes = play("layer rider", 3)
     assert [outcome.rejected for outcome in outcomes] == [{0: "duplicate"}] * 3
+    monkeypatch.setattr(taught, "PART", 0.0)
     monkeypatch.setattr(pieces, "LEAST", 10**9)  # all in one piece
     assert [0 in outcome.accepted for outcome in play("layer rider", 3)] == [False, True, True]
+
+
+def test_who_withholds_an_update_makes_no_crowd_of_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 21 that are sent and 20 that can be read no rule was told that these are few, and one was."""
+    outcomes = play("layer rider", 4, withheld=1)
+    assert [outcome.rejected[0] for outcome in outcomes] == ["duplicate"] * 4
+    assert [outcome.rejected[20] for outcome in outcomes] == ["unavailable"] * 4
+    monkeypatch.setattr(taught, "PART", 0.0)
+    monkeypatch.setattr(sketches, "FEW", 19)
+    assert any(0 in outcome.accepted for outcome in play("layer rider", 4, withheld=1))

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from bcfl.ports import Matrix
 from bcfl.roles.checks import mark
 from bcfl.roles.checks.clusters import widest_cut
+from bcfl.roles.checks.few import FEW
 from bcfl.roles.checks.needs import SMALLEST, Needs, Sums
 from bcfl.roles.checks.scores import Mask, Scores, Values, bounded, crowd, median
 
@@ -93,13 +94,16 @@ def _is_backdoor(
     """Return whether a mark works on the model of the accused, or by what a group of them brings.
 
     A model of a few devices with a few classes each knows too little to tell; the others' with their mean
-    added does. Of a group some classes are enough.
+    added does. Of a group of a crowd some classes are enough; of few devices
+    with skewed data a third may have in common what turns some classes, and each is looked at by itself.
     """
     if works(accused, 0) > (mark.FIRST if is_first else mark.MOST):
         return True
     if accused.sum() < max(TURNED, GROUP * among.sum()):
         return False
-    return brings(accused) > BROUGHT or (not is_first and works(accused, TURNED) > PART)
+    if brings(accused) > BROUGHT:
+        return True
+    return not is_first and among.sum() > FEW and works(accused, TURNED) > PART
 
 
 @dataclass(frozen=True)

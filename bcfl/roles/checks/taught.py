@@ -3,7 +3,8 @@
 The miner's own data say which way each class leads. What history leaves of an update, each of its pieces by
 itself, must go these ways by more than noise does. What noise gives is told by decoys: the same ways, less
 history, their numbers with signs by chance. They have their weight where ways have it, so that noise gains
-nothing by being large there.
+nothing by being large there. Noise that has the shape of training, its length in few directions of a layer,
+has more than decoys, but far less than honest work: so the one in the middle says what is usual, too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
 NEEDS = Needs.GRAM | Needs.SUMS  # of sketches and of those of earlier rounds, also with the miner's own ways
 STATISTICS_NEEDS = Needs.GRAM | Needs.VECTOR  # norms, and the numbers that have no gradient
 BY_CHANCE = 1.6  # times what chance gives: noise has 1.5 as a rule, honest ones 2.5 and more
+PART = 0.4  # of what the median has: noise with the shape of pictures has a quarter, honest ones half
+CLEAR = 5.0  # times what chance gives the median: where it has less, as in small models, that part is smaller
 YIELDS = 0.25  # of how many times chance the median has: the bound is at most this
 LEAST = 4_000  # numbers of an update: of fewer, what goes along ways by chance is next to nothing at times
 DECOYS = 3  # sets of ways that say what chance gives
@@ -47,8 +50,11 @@ def check(
     parts = np.linalg.norm(along @ _whitening(inner), axis=2) / np.maximum(new, NOTHING)
     taught, chance = parts[0], np.sqrt(np.square(parts[1:]).mean(axis=0))
     taught = np.where(new > NOTHING, taught, np.inf)
-    usual = float(np.median(taught[among] / np.maximum(chance[among], SMALLEST))) if among.any() else 0.0
-    return bounded("taught", taught, minimum=min(BY_CHANCE, YIELDS * usual) * chance)
+    if not among.any():
+        return bounded("taught", taught)
+    usual = float(np.median(taught[among] / np.maximum(chance[among], SMALLEST)))
+    least = PART * min(1.0, usual / CLEAR) * float(np.median(taught[among]))
+    return bounded("taught", taught, minimum=np.maximum(min(BY_CHANCE, YIELDS * usual) * chance, least))
 
 
 def _piece(updates: Products, ways: Matrix, earlier: Products) -> tuple[Values, Square, Values]:

@@ -16,11 +16,12 @@ import numpy as np
 from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import History, Round, Submission
-from bcfl.roles.checks import few, length
+from bcfl.roles.checks import length
 from bcfl.roles.checks.norm import CLIP
 from bcfl.roles.checks.scores import median
 from bcfl.roles.common.archive import Archive
 
+NEARLY_FEW = 30  # accepted ones: of as many a third has to withhold its own before those of few are judged
 SAMPLE = 15  # updates; odd, and so many that a minority of bad ones does not decide
 Bound = Callable[[Archive, History, int], float | None]  # the norm that an update of a round keeps to
 
@@ -54,13 +55,14 @@ def norm_of_round(archive: Archive, round_: Round) -> float | None:
 def device_bound(archive: Archive, history: History, number: int) -> float | None:
     """Return the norm to which an honest device shortens its update of a round; None without a reference.
 
-    Who is one of few is judged by `length` too, in medians of a round that is not over.
+    Who is one of few is judged by `length` too, in medians of a round that is not over. How many of the round
+    can be read nobody knows yet: who was accepted in the last one is counted, and some more are few, too.
     """
     reference = reference_norm(archive, history, number)
     if reference is None:
         return None
-    updates = len(history.rounds[history.model_before(number).round].submissions)
-    return reference * (length.CLIP if updates <= few.FEW else CLIP)
+    updates = len(history.rounds[history.model_before(number).round].accepted_submissions())
+    return reference * (length.CLIP if updates <= NEARLY_FEW else CLIP)
 
 
 def multiple(references: float) -> Bound:

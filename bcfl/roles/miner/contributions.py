@@ -38,7 +38,7 @@ class Contributions:
     def of(self, history: History, current: Round, devices: Sequence[int]) -> list[Vector | None]:
         """Return what each device gave in the rounds before `current`, (parameters,); None where nothing.
 
-        Only rounds of at most FEW updates count.
+        Only rounds of at most FEW accepted updates count.
         """
         before = history.numbers_before(current.number, ROUNDS)
         if self._latest >= current.number:
@@ -55,7 +55,7 @@ class Contributions:
     def _add(self, round_: Round, kept: np.float32) -> bool:
         """Count in the accepted updates of a round; return False where there are some and none can be had."""
         submissions = round_.accepted_submissions() if round_.block is not None else []
-        if not submissions or len(round_.submissions) > FEW:
+        if not submissions or len(submissions) > FEW:
             return True
         places, updates = self._load(submissions)
         if not places:

@@ -102,7 +102,7 @@ class Sketches:
         and nobody made alone. What was trained from the same model, before a void round, explains nothing: it
         comes to the same.
         """
-        is_few = len(current.submissions) <= FEW
+        is_few = len(submissions) <= FEW  # that can be read, as the pipeline counts: one more may be withheld
         size = FEW_SIZE if is_few else SIZE
         sketches = self.sketch(updates, size)
         devices = [item.update.device for item in submissions]

@@ -10,6 +10,7 @@ from bcfl.roles.checks import length, norm
 from bcfl.roles.checks.few import FEW
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.norm_bound import NEARLY_FEW
 from testkit.chainless import NOBODY
 
 REFERENCE = 3.0
@@ -29,25 +30,27 @@ class Norms(Archive):
 
 
 def history(updates: int) -> History:
-    """Return a finished round of so many updates, most of them rejected, and one that has just begun."""
+    """Return a finished round of so many accepted updates and more others, and one that has just begun."""
     past, block = History(0), Block(bytes(32), 1, bytes(32), bytes(32), bytes(32), NOBODY, 0)
     submissions = [
         Submission(device, Update(1, device, bytes(32), bytes(32), 1, 1, 0), NOBODY)
-        for device in range(updates)
+        for device in range(2 * updates)
     ]
-    levels = tuple(int(device < 5) for device in range(updates))
+    levels = tuple(int(device < updates) for device in range(2 * updates))
     past.blocks += [Block(bytes(32), 0, bytes(32), bytes(32), bytes(32), NOBODY, 0), block]
     past.rounds = {1: Round(1, 0, submissions=submissions, levels=levels, block=block), 2: Round(2, 0)}
     return past
 
 
 def test_an_honest_device_of_few_keeps_to_less() -> None:
-    few, many = (norm_bound.device_bound(Norms(), history(count), 2) for count in (FEW, FEW + 1))
-    assert (few, many) == (length.CLIP * REFERENCE, norm.CLIP * REFERENCE)
+    """As do those who are so few that some who withhold their updates make them few to the miners."""
+    counts = (FEW, FEW + 1, NEARLY_FEW, NEARLY_FEW + 1)
+    bounds = [norm_bound.device_bound(Norms(), history(count), 2) for count in counts]
+    assert bounds == [length.CLIP * REFERENCE] * 3 + [norm.CLIP * REFERENCE]
     assert length.CLIP < length.LONGEST < norm.CLIP
 
 
-@pytest.mark.parametrize("count", [FEW, FEW + 1])
+@pytest.mark.parametrize("count", [FEW, NEARLY_FEW + 1])
 def test_an_adversary_sends_as_much_as_ever(count: int) -> None:
     assert norm_bound.largest_bound(Norms(), history(count), 2) == norm.CLIP * REFERENCE
 

@@ -20,19 +20,24 @@ def left_out(rows: np.ndarray, earlier: np.ndarray, classes: np.ndarray) -> list
 
 @pytest.mark.parametrize("count", [3, 6, 20])
 @pytest.mark.parametrize("bad", [0, 1])
-def test_what_is_new_has_to_go_the_ways_of_classes_among_few(count: int, bad: int) -> None:
+def test_what_is_new_has_to_go_the_ways_of_classes_among_few(
+    count: int, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each device knows one or two of ten classes; a rider mixes what was, and adds noise."""
     rng, numbers = np.random.default_rng(count), 30_000
     classes = rng.normal(size=(10, numbers))
     known = rng.dirichlet(np.full(10, 0.2), (3, count))
-    rounds = known @ classes + 3 * rng.normal(size=(3, count, numbers)) * known.max(axis=2, keepdims=True)
+    lengths = np.linalg.norm(known, axis=2, keepdims=True)
+    rounds = known @ classes + 3 * rng.normal(size=(3, count, numbers)) * lengths
     updates, earlier = rounds[2], np.concatenate(rounds[:2])
     assert left_out(updates, earlier, classes) == []
     mixture = rng.normal(size=len(earlier)) @ earlier
     noise = rng.normal(size=numbers)
     updates[bad] = mixture / np.linalg.norm(mixture) + noise / np.linalg.norm(noise)
     assert left_out(updates, earlier, classes) == [bad]
-    assert left_out(updates, earlier[:0], classes) == [], "nothing is known of what was"
+    with monkeypatch.context() as without:
+        without.setattr(taught, "PART", 0.0)
+        assert left_out(updates, earlier[:0], classes) == [], "nothing is known of what was"
     updates[bad] = noise
     assert left_out(updates, earlier[:0], classes) == [bad]
     updates[bad] = 0.0
@@ -58,3 +63,20 @@ def test_noise_is_told_wherever_it_is_large() -> None:
     assert left_out(updates, earlier, classes) == []
     updates[2] = earlier[4] + rng.normal(size=numbers) * shape
     assert left_out(updates, earlier, classes) == [2]
+
+
+@pytest.mark.parametrize(("share", "is_out"), [(0.3, True), (0.55, False)])
+def test_who_has_far_less_of_the_ways_than_the_one_in_the_middle_is_left_out(
+    share: float, is_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is many times what chance gives, as noise is that has the shape of what pictures teach."""
+    rng, numbers = np.random.default_rng(7), 30_000
+    classes = rng.normal(size=(10, numbers))
+    updates = rng.dirichlet(np.full(10, 0.2), 6) @ classes
+    noises = rng.normal(size=(6, numbers))
+    part = np.array([1.0, 1.0, share, 1.0, 1.0, 1.0])[:, None]
+    updates = 0.3 * part * unit(updates) + np.sqrt(1 - np.square(0.3 * part)) * unit(noises)
+    earlier = rng.normal(size=(12, numbers))
+    assert left_out(updates, earlier, classes) == ([2] if is_out else [])
+    monkeypatch.setattr(taught, "PART", 0.0)
+    assert left_out(updates, earlier, classes) == []
