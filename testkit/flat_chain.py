@@ -7,7 +7,7 @@ chain can go back to where it was.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from eth.abc import BlockHeaderAPI, ComputationAPI, ReceiptAPI, SignedTransactionAPI
@@ -49,7 +49,7 @@ class FlatDatabase(Database):
         last: int,
         addresses: Sequence[bytes] = (),
         topics: Sequence[Sequence[bytes]] = (),
-    ) -> Iterator[LogRow]:
+    ) -> Generator[LogRow, None, None]:
         """Yield committed logs of the blocks `first` to `last` in order; an empty list allows all values."""
         for row in self.logs[bisect_left(self.logs, first, key=lambda row: row.block) :]:
             if row.block > last:

@@ -49,7 +49,7 @@ def connect(path: Path | None, read_only: bool) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot open the chain: {error}") from error
     return connection
 

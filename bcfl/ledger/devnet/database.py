@@ -10,7 +10,7 @@ import fcntl
 import os
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
@@ -28,7 +28,7 @@ from bcfl.ledger.devnet.chainreader import DIGEST_BYTES
 from bcfl.ledger.devnet.logs import LogRow, damage, log_query, log_row
 from bcfl.protocol.hashing import keccak
 
-CACHED = 50_000  # trie nodes and headers kept in memory; about 25 MB
+CACHED, CACHED_BYTES = 50_000, 2**26  # trie nodes, headers and code kept in memory: so many, of so much
 
 
 class Database(BaseAtomicDB):
@@ -44,6 +44,7 @@ class Database(BaseAtomicDB):
         self._writes: dict[bytes, bytes | None] = {}
         self._logs: list[LogRow] = []
         self._cache: dict[bytes, bytes] = {}
+        self._cached_bytes = 0
         self.states = States()
         self._lock = None if path is None or read_only else _lock(path)
         try:
@@ -94,7 +95,7 @@ class Database(BaseAtomicDB):
         last: int,
         addresses: Sequence[bytes] = (),
         topics: Sequence[Sequence[bytes]] = (),
-    ) -> Iterator[LogRow]:
+    ) -> Generator[LogRow, None, None]:
         """Yield committed logs of the blocks `first` to `last` in order; an empty list allows all values."""
         query, values = log_query(first, last, addresses, topics)
         for row in self._execute(query, values):
@@ -153,8 +154,10 @@ class Database(BaseAtomicDB):
             raise RunError(f"{self.path}: the chain cannot be read: {error}") from error
 
     def _remember(self, key: bytes, value: bytes) -> None:
-        if len(self._cache) >= CACHED:
+        if len(self._cache) >= CACHED or self._cached_bytes + len(value) > CACHED_BYTES:
             self._cache.clear()
+            self._cached_bytes = 0
+        self._cached_bytes += len(value)
         self._cache[key] = value
 
     def _unlock(self) -> None:

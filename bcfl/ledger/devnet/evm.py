@@ -26,12 +26,14 @@ from eth.vm.forks.prague import PragueVM
 from eth.vm.forks.prague.state import PragueState
 from eth.vm.message import Message
 from eth_typing import Address, BlockNumber
+from eth_utils.exceptions import ValidationError
+from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
 from bcfl.errors import RunError
 from bcfl.ledger.devnet.accounts import Accounts, TrieAccounts
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.database import Database
-from bcfl.ledger.devnet.logs import LogRow
+from bcfl.ledger.devnet.logs import LogRow, damage
 from bcfl.ledger.devnet.programs import QuickComputation
 from bcfl.protocol.limits import BLOCK_GAS
 
@@ -141,6 +143,8 @@ def open_evm(database: Database, accounts: Sequence[Address], genesis_time: int,
             raise RunError(f"{database.path}: the chain holds no block yet; start the run again") from None
         evm = genesis(Evm, database, accounts, genesis_time)
         database.commit()
+    except (HeaderNotFound, RLPException, ValidationError, KeyError) as error:
+        raise damage(database.path, "its first or its last block") from error
     return evm
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from threading import BoundedSemaphore
 from typing import Any, Final
 
-from eth.abc import BlockAPI, BlockHeaderAPI
+from eth.abc import BlockAPI, BlockHeaderAPI, SignedTransactionAPI
 from eth.exceptions import HeaderNotFound, OutOfGas
 from eth_typing import Address, BlockNumber, Hash32
 
-from bcfl.ledger.devnet.deadline import TOO_MUCH, within
+from bcfl.ledger.devnet.deadline import TOO_MUCH, TooLong, within
 from bcfl.ledger.devnet.evm import Evm
 from bcfl.ledger.devnet.filters import Filters
 from bcfl.ledger.devnet.logs import LogRow
@@ -25,6 +24,9 @@ CLIENT: Final = "bcfl/embedded/py-evm"
 INVALID_PARAMS: Final = -32602
 TOO_MANY: Final = TOO_MUCH
 MAX_LOGS: Final = 10_000
+MAX_LOG_BYTES: Final = 32 * 2**20  # of an answer: data of logs, in hexadecimal text
+SLOW_SECONDS: Final = 300.0  # for which who sent a transaction that took too long sends none
+MAX_SLOW: Final = 1_000  # senders that are remembered for that
 MAX_NAMES: Final = 1_000  # addresses, or values of one topic, in a query of logs
 MAX_TOPICS: Final = 4
 MAX_HISTORY: Final = 1_024  # blocks of eth_feeHistory
@@ -97,6 +99,7 @@ class ServedNode(Node):
         self._accounts, self._clock = list(accounts), clock
         self._filters = Filters(lambda query: Node._logs(self, query), self._hashes)
         self._slots = BoundedSemaphore(CALLS_AT_ONCE)
+        self._slow: dict[Address, float] = {}  # who sent what took too long, and until when it sends no more
         self.observe: Callable[[str, bool], None] = lambda *_: None  # hears of each request, and its outcome
         self.methods |= {
             "web3_clientVersion": lambda: CLIENT,
@@ -189,10 +192,34 @@ class ServedNode(Node):
         return super()._logs(query)
 
     def _log_objects(self, rows: Iterator[LogRow]) -> Iterator[Json]:
-        logs = list(islice(super()._log_objects(rows), MAX_LOGS + 1))
-        if len(logs) > MAX_LOGS:
-            raise NodeError(TOO_MANY, f"more than {MAX_LOGS} logs: ask for fewer blocks at once")
+        logs, size = list[Json](), 0
+        for log in super()._log_objects(rows):
+            size += len(log["data"])
+            if len(logs) == MAX_LOGS or size > MAX_LOG_BYTES:
+                words = f"more than {MAX_LOGS} logs, or {MAX_LOG_BYTES} letters of data"
+                raise NodeError(TOO_MANY, f"{words}: ask for fewer blocks at once")
+            logs.append(log)
         return iter(logs)
+
+    def _mine_one(self, transaction: SignedTransactionAPI) -> None:
+        """Put a transaction into the next block, unless its sender's last one took too long.
+
+        Such a one is refused, and so costs its sender nothing, while all others wait for the lock.
+        """
+        now, sender = time.monotonic(), transaction.sender
+        if now < self._slow.get(sender, 0.0):
+            words = (
+                f"a transaction of this account took more than {TRANSACTION_SECONDS:g} seconds of computing"
+            )
+            raise NodeError(TOO_MANY, f"{words}: it can send others {SLOW_SECONDS:g} seconds later")
+        try:
+            super()._mine_one(transaction)
+        except TooLong:
+            self._slow.pop(sender, None)
+            while len(self._slow) >= MAX_SLOW:
+                del self._slow[next(iter(self._slow))]
+            self._slow[sender] = time.monotonic() + SLOW_SECONDS
+            raise
 
     def _new_filter(self, client: str, query: Mapping[str, Any]) -> str:
         _check_query(query)

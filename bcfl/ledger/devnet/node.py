@@ -7,11 +7,11 @@ go to web3 or over a wire.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import RLock
 from typing import Any
 
-from eth.abc import BlockHeaderAPI, ComputationAPI
+from eth.abc import BlockHeaderAPI, ComputationAPI, SignedTransactionAPI
 from eth.exceptions import Revert, TransactionNotFound, UnrecognizedTransactionType
 from eth_keys.exceptions import BadSignature
 from eth_typing import Address, BlockNumber
@@ -26,7 +26,8 @@ from bcfl.ledger.devnet.views import block_json, receipt_json, transaction_json
 from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 
 NOBODY = Address(bytes(20))
-KEPT_RECEIPTS = 256
+KEPT_RECEIPTS, KEPT_BYTES = 256, 2**20  # receipts kept at hand; data and, each as `LOG_BYTES`, logs of one
+LOG_BYTES = 1_024
 MAX_CREATION = 49_152  # bytes of code that creates a contract
 UNKNOWN_METHOD, REFUSED, REVERTED = -32601, -32000, 3
 # What decoding foreign bytes can raise.
@@ -125,16 +126,25 @@ class Node:
                 f"the transaction is signed for chain {signed_chain_id}, and this is chain {chain_id}",
             )
         try:
-            self._evm.mine((transaction,))
+            self._mine_one(transaction)
         except (ValidationError, BadSignature) as error:
             raise NodeError(REFUSED, f"invalid transaction: {error}") from error
         self._keep_receipt()
         return to_hex(transaction.hash)
 
+    def _mine_one(self, transaction: SignedTransactionAPI) -> None:
+        """Put a transaction into the next block."""
+        self._evm.mine((transaction,))
+
     def _keep_receipt(self) -> None:
-        """Keep the receipt of the only transaction of a new block: its sender asks for it at once."""
+        """Keep the receipt of the only transaction of a new block: its sender asks for it at once.
+
+        One with many or large logs is read from the chain again.
+        """
         assert self._evm.mined is not None
         block, (receipt,), rows = self._evm.mined
+        if sum(LOG_BYTES + len(row.data) for row in rows) > KEPT_BYTES:
+            return
         (transaction,) = block.transactions
         if len(self._receipts) >= KEPT_RECEIPTS:
             del self._receipts[next(iter(self._receipts))]
@@ -183,13 +193,14 @@ class Node:
         return hex(self._evm.get_vm(self._header(block)).state.get_balance(parse_address(address)))
 
     def _logs(self, query: Mapping[str, Any]) -> list[Json]:
-        rows = self._evm.database.find_logs(
+        found = self._evm.database.find_logs(
             self._height(query.get("fromBlock")),
             self._height(query.get("toBlock")),
             [parse_address(address) for address in as_list(query.get("address"))],
             [[parse_bytes(topic) for topic in as_list(topics)] for topics in query.get("topics") or ()],
         )
-        return list(self._log_objects(rows))
+        with closing(found) as rows:  # not all are read where there are too many
+            return list(self._log_objects(rows))
 
     def _log_objects(self, rows: Iterator[LogRow]) -> Iterator[Json]:
         number, stamp = -1, (b"", 0)

@@ -26,7 +26,7 @@ from bcfl.ledger.devnet.database import Database
 from bcfl.ledger.devnet.deadline import ServedEvm
 from bcfl.ledger.devnet.evm import open_evm
 from bcfl.ledger.devnet.jsonrpc import respond
-from bcfl.ledger.devnet.methods import BlockClock, ServedNode
+from bcfl.ledger.devnet.methods import MAX_SECONDS, BlockClock, ServedNode
 from bcfl.transport.connections import client_of
 from bcfl.transport.server import Handler, Limits, Server, host_name
 from bcfl.transport.tls import TlsFiles
@@ -137,6 +137,7 @@ def _genesis_time(folder: Path, accounts: Sequence[str]) -> int:
         not isinstance(content, dict)
         or content.get("format") != FORMAT
         or type(content.get("began")) is not int
+        or not 0 <= content["began"] < MAX_SECONDS
     ):
         raise RunError(
             f"{folder / FILE} is damaged: put it back from a copy, or begin a chain in another --dir"

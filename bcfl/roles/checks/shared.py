@@ -93,7 +93,7 @@ def _is_shared(array: Array) -> bool:
 
 def _make_room(kind: str, source: Array, keep: int) -> None:
     """Drop the oldest results of a kind that follow from an array, but for `keep` with one to come."""
-    keys = [key for key in _arrays[id(source)][1] if key[0] == kind and key[2][0] == id(source)]
+    keys = [key for key in list(_arrays[id(source)][1]) if key[0] == kind and key[2][0] == id(source)]
     for key in keys[: max(len(keys) - keep + 1, 0)]:
         _drop(key)
 

@@ -121,7 +121,7 @@ class Sketches:
         )
         if delta is not None:
             signs = self._signs.of(len(delta))
-            row = once("sketches", size, [delta, signs], lambda: self.sketch(delta[None], size))
+            row = once("sketches", (size, self._ends), [delta, signs], lambda: self.sketch(delta[None], size))
             accepted.append(Group((-1,), row, (0,)))
             rows.insert(0, row)
         matrices = [updates, sketches, *rows]  # with `updates`, since it is as large, and of no use without
@@ -156,7 +156,9 @@ class Sketches:
             places, vectors = self._load(round_.submissions)
             positions = [round_.submissions[place].position for place in places]
             sources = [*vectors, self._signs.of(vectors[0].size)] if places else []
-            sketches = once("loaded", size, sources, lambda: self.sketch(self._matrix(vectors), size))
+            sketches = once(
+                "loaded", (size, self._ends), sources, lambda: self.sketch(self._matrix(vectors), size)
+            )
             self._sketches[key] = positions, sketches
         return self._sketches[key]
 

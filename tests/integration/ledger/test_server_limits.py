@@ -96,6 +96,7 @@ def test_transaction_that_takes_too_long_is_refused_and_changes_nothing(
     node: RpcChain, embedded_url: str, device: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(methods, "TRANSACTION_SECONDS", 0.3)
+    monkeypatch.setattr(methods, "SLOW_SECONDS", 0.0)
     state = ask(embedded_url, "eth_getBlockByNumber", "latest", False)["stateRoot"]
     nonce = int(ask(embedded_url, "eth_getTransactionCount", device.address), 16)
     fields = {"gas": 2**24, "nonce": nonce, "chainId": node.chain_id, "value": 0}

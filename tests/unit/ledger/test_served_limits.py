@@ -1,0 +1,135 @@
+"""What one client makes a served chain compute or keep is bounded, in bytes as well as in number."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth.abc import SignedTransactionAPI
+from eth_account import Account as Signer
+from eth_utils.address import to_checksum_address
+
+from bcfl.errors import RunError
+from bcfl.ledger.devnet import database, methods, node
+from bcfl.ledger.devnet.deadline import TOO_MUCH, ServedEvm
+from bcfl.ledger.devnet.methods import ServedNode
+from bcfl.ledger.devnet.server import CHAIN, FILE, _open_node
+from bcfl.protocol.accounts import Account
+
+FOREVER = bytes.fromhex("5b600056")  # jumps back to its start
+FIRST, SECOND = (Account.derive(index, "owner") for index in range(2))
+
+
+@pytest.fixture
+def served() -> Iterator[ServedNode]:
+    with _open_node(None, [FIRST.address, SECOND.address], True) as node:
+        yield node
+
+
+def send(served: ServedNode, account: Account, data: bytes, to: str | None = None, value: int = 0) -> str:
+    """Send a transaction of all the gas that one may have; return its hash."""
+    nonce = int(served.answer("eth_getTransactionCount", [account.address, "latest"]), 16)
+    chain_id = int(served.answer("eth_chainId", []), 16)
+    fields: dict[str, Any] = {"nonce": nonce, "chainId": chain_id, "gas": 2**24, "value": value, "data": data}
+    fields |= {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 0} | ({"to": to} if to else {})
+    raw = Signer.sign_transaction(fields, account.key).raw_transaction.to_0x_hex()
+    return str(served.answer("eth_sendRawTransaction", [raw]))
+
+
+def logger(served: ServedNode, size: int) -> str:
+    """Create a contract that logs so many zeros when it is called; return its address."""
+    code = bytes([0x62]) + size.to_bytes(3, "big") + bytes.fromhex("5fa000")
+    creation = bytes.fromhex(f"60{len(code):02x}600c60003960{len(code):02x}6000f3") + code
+    receipt = served.answer("eth_getTransactionReceipt", [send(served, FIRST, creation)])
+    return str(to_checksum_address(receipt["contractAddress"]))
+
+
+def test_who_sent_what_takes_too_long_holds_up_the_others_once(
+    served: ServedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused, it costs nothing, and with other data it is another one: the sender is remembered."""
+    monkeypatch.setattr(methods, "TRANSACTION_SECONDS", 0.2)
+    monkeypatch.setattr(methods, "MAX_SLOW", 1)
+    computed, mine = list[object](), ServedEvm.mine
+
+    def count(evm: ServedEvm, transactions: Sequence[SignedTransactionAPI]) -> Any:
+        computed.append(transactions)
+        return mine(evm, transactions)
+
+    monkeypatch.setattr(ServedEvm, "mine", count)
+    for value in (0, 1):
+        with pytest.raises(node.NodeError, match="seconds") as refused:
+            send(served, FIRST, FOREVER, value=value)
+        assert refused.value.error["code"] == TOO_MUCH
+    with pytest.raises(node.NodeError, match="this account"):
+        send(served, FIRST, b"", SECOND.address)
+    assert len(computed) == 1
+    send(served, SECOND, b"", FIRST.address)
+    with pytest.raises(node.NodeError, match="seconds"):
+        send(served, SECOND, FOREVER)
+    send(served, FIRST, b"", SECOND.address)  # no more than one sender is remembered here
+
+
+def test_logs_are_given_up_to_so_many_bytes(served: ServedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = logger(served, 100_000)
+    for _ in range(3):
+        send(served, FIRST, b"", address)
+    filter_ = served.answer("eth_newFilter", [{"fromBlock": "0x0"}], "client")
+    query = {"fromBlock": "0x0"}
+    assert len(served.answer("eth_getLogs", [query])) == 3
+    send(served, FIRST, b"", address)
+    monkeypatch.setattr(methods, "MAX_LOG_BYTES", 3 * 200_002)
+    for method, params in (("eth_getLogs", [query]), ("eth_getFilterLogs", [filter_])):
+        with pytest.raises(node.NodeError, match="ask for fewer blocks") as refused:
+            served.answer(method, params)
+        assert refused.value.error["code"] == TOO_MUCH
+    assert len(served.answer("eth_getFilterChanges", [filter_])) == 1
+
+
+def test_a_large_receipt_is_not_kept_and_is_the_same(
+    served: ServedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = logger(served, 100_000)
+    kept = send(served, FIRST, b"", address)
+    monkeypatch.setattr(node, "KEPT_BYTES", 100_000)
+    large = send(served, FIRST, b"", address)
+    assert [bytes.fromhex(digest[2:]) in served._receipts for digest in (kept, large)] == [True, False]
+    first, second = (served.answer("eth_getTransactionReceipt", [digest])["logs"] for digest in (kept, large))
+    assert [log["data"] for log in first] == [log["data"] for log in second]
+
+
+def test_the_cache_of_the_file_is_bounded_in_bytes(
+    served: ServedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "CACHED_BYTES", 300_000)
+    for place in range(20):
+        send(served, FIRST, bytes([place]) * 50_000, SECOND.address)
+        cache = served._evm.database._cache
+        assert sum(map(len, cache.values())) <= 300_000
+    assert cache
+
+
+@pytest.mark.parametrize("damage", ["began", "words", "head", "header"])
+def test_a_damaged_folder_is_named(tmp_path: Path, damage: str) -> None:
+    with _open_node(tmp_path, [FIRST.address], True) as served:
+        send(served, FIRST, b"", SECOND.address)
+    if damage == "began":
+        content = json.loads((tmp_path / FILE).read_text())
+        (tmp_path / FILE).write_text(json.dumps(content | {"began": -1}))
+    else:
+        with sqlite3.connect(tmp_path / CHAIN, isolation_level=None) as connection:
+            if damage == "words":
+                connection.execute("PRAGMA writable_schema = ON")
+                connection.execute("UPDATE sqlite_master SET sql = CAST(x'ff' || sql AS TEXT)")
+            elif damage == "head":
+                head = "UPDATE entry SET value = x'00' WHERE key = 'v1:canonical_head_hash'"
+                connection.execute(head.replace("'v1", "CAST('v1").replace("hash'", "hash' AS BLOB)"))
+            else:
+                connection.execute("DELETE FROM entry WHERE length(key) = 32")
+        connection.close()
+    with pytest.raises(RunError, match=r"damaged|cannot open"), _open_node(tmp_path, [FIRST.address], True):
+        pass
