@@ -207,11 +207,12 @@ class ServedNode(Node):
         Such a one is refused, and so costs its sender nothing, while all others wait for the lock.
         """
         now, sender = time.monotonic(), transaction.sender
-        if now < self._slow.get(sender, 0.0):
+        wait = self._slow.get(sender, now) - now
+        if wait > 0:
             words = (
-                f"a transaction of this account took more than {TRANSACTION_SECONDS:g} seconds of computing"
+                f"this account's last transaction took more than {TRANSACTION_SECONDS:g} seconds to compute"
             )
-            raise NodeError(TOO_MANY, f"{words}: it can send others {SLOW_SECONDS:g} seconds later")
+            raise NodeError(TOO_MANY, f"{words}: it can send another in {wait:.0f} seconds")
         try:
             super()._mine_one(transaction)
         except TooLong:

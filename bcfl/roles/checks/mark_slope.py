@@ -94,8 +94,8 @@ def _is_backdoor(
     """Return whether a mark works on the model of the accused, or by what a group of them brings.
 
     A model of a few devices with a few classes each knows too little to tell; the others' with their mean
-    added does. Of a group of a crowd some classes are enough; of few devices
-    with skewed data a third may have in common what turns some classes, and each is looked at by itself.
+    added does. Of a group of a crowd some classes are enough; of few devices with skewed data a third may
+    have in common what turns some classes, and each is looked at by itself.
     """
     if works(accused, 0) > (mark.FIRST if is_first else mark.MOST):
         return True

@@ -50,10 +50,11 @@ def check(
     parts = np.linalg.norm(along @ _whitening(inner), axis=2) / np.maximum(new, NOTHING)
     taught, chance = parts[0], np.sqrt(np.square(parts[1:]).mean(axis=0))
     taught = np.where(new > NOTHING, taught, np.inf)
-    if not among.any():
+    asked = among & np.isfinite(taught)
+    if not asked.any():
         return bounded("taught", taught)
-    usual = float(np.median(taught[among] / np.maximum(chance[among], SMALLEST)))
-    least = PART * min(1.0, usual / CLEAR) * float(np.median(taught[among]))
+    usual = float(np.median(taught[asked] / np.maximum(chance[asked], SMALLEST)))
+    least = PART * min(1.0, usual / CLEAR) * float(np.median(taught[asked]))
     return bounded("taught", taught, minimum=np.maximum(min(BY_CHANCE, YIELDS * usual) * chance, least))
 
 

@@ -80,3 +80,12 @@ def test_who_has_far_less_of_the_ways_than_the_one_in_the_middle_is_left_out(
     assert left_out(updates, earlier, classes) == ([2] if is_out else [])
     monkeypatch.setattr(taught, "PART", 0.0)
     assert left_out(updates, earlier, classes) == []
+
+
+def test_who_has_nothing_new_says_nothing_of_what_is_usual() -> None:
+    """Training that has come to rest for most is no reason against those that still learn."""
+    rng, numbers = np.random.default_rng(8), 30_000
+    classes, earlier = rng.normal(size=(10, numbers)), rng.normal(size=(12, numbers))
+    updates = rng.dirichlet(np.full(10, 0.2), 6) @ classes + rng.normal(size=(6, numbers))
+    updates[:4] = 0.0
+    assert left_out(updates, earlier, classes) == []
