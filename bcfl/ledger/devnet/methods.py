@@ -257,7 +257,7 @@ class ServedNode(Node):
 
     def _fee_history(self, count: Any, newest: Any = "latest", percentiles: Sequence[float] = ()) -> Json:
         last = min(self._height(newest), self._evm.header.block_number - 1)
-        first = max(0, last + 1 - min(parse_number(count), MAX_HISTORY))
+        first = max(0, last + 1 - min(max(parse_number(count), 0), MAX_HISTORY))
         blocks = [self._evm.get_canonical_block_by_number(BlockNumber(n)) for n in range(first, last + 1)]
         headers = [*(block.header for block in blocks), self._header(last + 1)]
         fees = [header.base_fee_per_gas or 0 for header in headers]

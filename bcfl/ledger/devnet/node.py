@@ -12,7 +12,7 @@ from threading import RLock
 from typing import Any
 
 from eth.abc import BlockHeaderAPI, ComputationAPI, SignedTransactionAPI
-from eth.exceptions import Revert, TransactionNotFound, UnrecognizedTransactionType
+from eth.exceptions import InsufficientFunds, Revert, TransactionNotFound, UnrecognizedTransactionType
 from eth_keys.exceptions import BadSignature
 from eth_typing import Address, BlockNumber
 from eth_utils.exceptions import ValidationError
@@ -31,7 +31,9 @@ LOG_BYTES = 1_024
 MAX_CREATION = 49_152  # bytes of code that creates a contract
 UNKNOWN_METHOD, REFUSED, REVERTED = -32601, -32000, 3
 # What decoding foreign bytes can raise.
-MALFORMED = (ValidationError, RLPException, UnrecognizedTransactionType, ValueError, TypeError)
+MALFORMED = (
+    ValidationError, RLPException, UnrecognizedTransactionType, ValueError, TypeError, RecursionError,
+)  # fmt: skip
 
 
 class NodeError(Exception):
@@ -93,14 +95,17 @@ class Node:
             header = self._header(block)
         data = parse_bytes(call.get("input") or call.get("data") or b"")
         check_creation(parse_address(call.get("to")), data)
-        computation = self._evm.call(
-            header,
-            sender=parse_address(call.get("from")) or NOBODY,
-            to=parse_address(call.get("to")),
-            value=parse_number(call.get("value") or 0),
-            data=data,
-            gas=min(parse_number(call.get("gas") or header.gas_limit), header.gas_limit),
-        )
+        try:
+            computation = self._evm.call(
+                header,
+                sender=parse_address(call.get("from")) or NOBODY,
+                to=parse_address(call.get("to")),
+                value=parse_number(call.get("value") or 0),
+                data=data,
+                gas=min(parse_number(call.get("gas") or header.gas_limit), header.gas_limit),
+            )
+        except InsufficientFunds:
+            raise NodeError(REFUSED, "insufficient funds for the value of the call") from None
         if computation.is_error:
             raise call_error(computation)
         return to_hex(computation.output)

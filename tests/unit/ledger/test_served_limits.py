@@ -16,6 +16,7 @@ from eth_utils.address import to_checksum_address
 from bcfl.errors import RunError
 from bcfl.ledger.devnet import database, methods, node
 from bcfl.ledger.devnet.deadline import TOO_MUCH, ServedEvm
+from bcfl.ledger.devnet.jsonrpc import respond
 from bcfl.ledger.devnet.methods import ServedNode
 from bcfl.ledger.devnet.server import CHAIN, FILE, _open_node
 from bcfl.protocol.accounts import Account
@@ -111,6 +112,28 @@ def test_the_cache_of_the_file_is_bounded_in_bytes(
         cache = served._evm.database._cache
         assert sum(map(len, cache.values())) <= 300_000
     assert cache
+
+
+def test_what_cannot_be_paid_or_taken_apart_is_refused_in_words(
+    served: ServedNode, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nested = b"\xc0"
+    for _ in range(8_000):
+        size = len(nested).to_bytes(3, "big").lstrip(b"\0")
+        nested = (
+            bytes([0xC0 + len(nested)]) if len(nested) < 56 else bytes([0xF7 + len(size)]) + size
+        ) + nested
+    call = {"from": "0x" + "77" * 20, "to": FIRST.address, "value": "0x1"}
+    for method, params, word in (
+        ("eth_call", [call], "insufficient funds"),
+        ("eth_sendRawTransaction", ["0x02" + nested.hex()], "malformed"),
+    ):
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+        answer = json.loads(respond(served, body) or b"")
+        assert answer["error"]["code"] == node.REFUSED
+        assert word in answer["error"]["message"]
+    assert capfd.readouterr().err == ""
+    assert int(served.answer("eth_feeHistory", ["-0x5", "latest"])["oldestBlock"], 16) <= 1
 
 
 @pytest.mark.parametrize("damage", ["began", "words", "head", "header"])
