@@ -26,6 +26,7 @@ TOO_MANY: Final = TOO_MUCH
 MAX_LOGS: Final = 10_000
 MAX_LOG_BYTES: Final = 32 * 2**20  # of an answer: data of logs, in hexadecimal text
 SLOW_SECONDS: Final = 300.0  # for which who sent a transaction that took too long sends none
+LONG_SHARE: Final = 0.25  # of TRANSACTION_SECONDS: who sent one that took longer waits in proportion
 MAX_SLOW: Final = 1_000  # senders that are remembered for that
 MAX_NAMES: Final = 1_000  # addresses, or values of one topic, in a query of logs
 MAX_TOPICS: Final = 4
@@ -69,8 +70,10 @@ class BlockClock:
 
     def skip(self, seconds: int) -> int:
         """Move time forward by `seconds`; returns all seconds that were skipped so far."""
-        if not 0 <= seconds < MAX_SECONDS:
-            raise NodeError(INVALID_PARAMS, f"time goes forward, by less than {MAX_SECONDS} seconds")
+        if not 0 <= seconds < MAX_SECONDS - self._evm.header.timestamp:
+            raise NodeError(
+                INVALID_PARAMS, f"time goes forward, and by no skip to {MAX_SECONDS} seconds since 1970"
+            )
         if self._simulated:
             self.pin(self._evm.header.timestamp + seconds)
             return seconds
@@ -83,7 +86,8 @@ class BlockClock:
         """Give the next block exactly this time; time continues from there."""
         if not self._parent.timestamp < timestamp < MAX_SECONDS:
             raise NodeError(
-                INVALID_PARAMS, f"the next block comes after the last, at {self._parent.timestamp}"
+                INVALID_PARAMS,
+                f"the next block comes after the last, at {self._parent.timestamp}, and before {MAX_SECONDS}",
             )
         self._pinned_time = timestamp
 
@@ -202,25 +206,30 @@ class ServedNode(Node):
         return iter(logs)
 
     def _mine_one(self, transaction: SignedTransactionAPI) -> None:
-        """Put a transaction into the next block, unless its sender's last one took too long.
+        """Put a transaction into the next block, unless its sender's last one took long.
 
-        Such a one is refused, and so costs its sender nothing, while all others wait for the lock.
+        All others wait for the lock meanwhile. One that takes too long is refused and costs nothing, one that
+        nearly does costs next to nothing: with other data both could be sent again for ever.
         """
-        now, sender = time.monotonic(), transaction.sender
-        wait = self._slow.get(sender, now) - now
+        sender, began = transaction.sender, time.thread_time()
+        wait, longest = self._slow.get(sender, 0.0) - time.monotonic(), LONG_SHARE * TRANSACTION_SECONDS
         if wait > 0:
-            words = (
-                f"this account's last transaction took more than {TRANSACTION_SECONDS:g} seconds to compute"
-            )
+            words = f"this account's last transaction took more than {longest:g} seconds to compute"
             raise NodeError(TOO_MANY, f"{words}: it can send another in {wait:.0f} seconds")
         try:
             super()._mine_one(transaction)
         except TooLong:
-            self._slow.pop(sender, None)
-            while len(self._slow) >= MAX_SLOW:
-                del self._slow[next(iter(self._slow))]
-            self._slow[sender] = time.monotonic() + SLOW_SECONDS
+            self._hold_off(sender, SLOW_SECONDS)
             raise
+        if (seconds := time.thread_time() - began) > longest:
+            self._hold_off(sender, seconds / TRANSACTION_SECONDS * SLOW_SECONDS)
+
+    def _hold_off(self, sender: Address, seconds: float) -> None:
+        """Take no transaction of an account for so long."""
+        self._slow.pop(sender, None)
+        while len(self._slow) >= MAX_SLOW:
+            del self._slow[next(iter(self._slow))]
+        self._slow[sender] = time.monotonic() + seconds
 
     def _new_filter(self, client: str, query: Mapping[str, Any]) -> str:
         _check_query(query)

@@ -75,6 +75,42 @@ def test_who_sent_what_takes_too_long_holds_up_the_others_once(
     send(served, FIRST, b"", SECOND.address)  # no more than one sender is remembered here
 
 
+def test_who_sent_what_takes_long_and_is_mined_waits_in_proportion(
+    served: ServedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all but as long as it may take, one account's would hold up all others for ever."""
+    seconds, mine = [0.0], ServedEvm.mine
+
+    def compute(evm: ServedEvm, transactions: Sequence[SignedTransactionAPI]) -> Any:
+        seconds[0] += 0.9 * methods.TRANSACTION_SECONDS * bool(transactions[0].value)
+        return mine(evm, transactions)
+
+    monkeypatch.setattr(ServedEvm, "mine", compute)
+    monkeypatch.setattr(methods.time, "thread_time", lambda: seconds[0])
+    for _ in range(2):
+        send(served, FIRST, b"", SECOND.address)
+    send(served, FIRST, b"", SECOND.address, value=1)
+    with pytest.raises(node.NodeError, match="can send another in 270 seconds"):
+        send(served, FIRST, b"", SECOND.address)
+    send(served, SECOND, b"", FIRST.address)
+
+
+def test_skips_do_not_add_up_beyond_the_clock(served: ServedNode) -> None:
+    """The clock of the contract ends; with it would end every federation on the chain."""
+    half = methods.MAX_SECONDS // 2
+    with _open_node(None, [FIRST.address], False) as other:
+        for chain in (served, other):
+            chain.answer("evm_increaseTime", [half])
+            with pytest.raises(node.NodeError, match="time goes forward"):
+                chain.answer("evm_increaseTime", [half])
+            chain.answer("evm_mine", [])
+            with pytest.raises(node.NodeError, match="time goes forward"):
+                chain.answer("evm_increaseTime", [half])
+            with pytest.raises(node.NodeError, match=f"before {methods.MAX_SECONDS}"):
+                chain.answer("evm_setNextBlockTimestamp", [methods.MAX_SECONDS])
+            assert chain.head()[1] < methods.MAX_SECONDS
+
+
 def test_logs_are_given_up_to_so_many_bytes(served: ServedNode, monkeypatch: pytest.MonkeyPatch) -> None:
     address = logger(served, 100_000)
     for _ in range(3):
