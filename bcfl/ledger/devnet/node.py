@@ -26,8 +26,8 @@ from bcfl.ledger.devnet.views import block_json, receipt_json, transaction_json
 from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 
 NOBODY = Address(bytes(20))
-KEPT_RECEIPTS, KEPT_BYTES = 256, 2**20  # receipts kept at hand; data and, each as `LOG_BYTES`, logs of one
-LOG_BYTES = 1_024
+KEPT_RECEIPTS, KEPT_BYTES = 256, 2**24  # receipts kept at hand: so many, of so much
+LOG_BYTES = 1_024  # of a log in a receipt, beside its data
 MAX_CREATION = 49_152  # bytes of code that creates a contract
 UNKNOWN_METHOD, REFUSED, REVERTED = -32601, -32000, 3
 # What decoding foreign bytes can raise.
@@ -53,7 +53,7 @@ class Node:
         self._evm = evm
         self._read_only = read_only
         self._lock = RLock()
-        self._receipts: dict[bytes, Json] = {}  # of the transactions that were sent last
+        self._receipts: dict[bytes, tuple[int, Json]] = {}  # of the last transactions, with their bytes
         self.methods: dict[str, Callable[..., Any]] = {
             "eth_chainId": self._chain_id,
             "eth_blockNumber": self._block_number,
@@ -144,21 +144,27 @@ class Node:
     def _keep_receipt(self) -> None:
         """Keep the receipt of the only transaction of a new block: its sender asks for it at once.
 
-        One with many or large logs is read from the chain again.
+        One whose logs are larger than all that is kept is read from the chain again.
         """
         assert self._evm.mined is not None
         block, (receipt,), rows = self._evm.mined
-        if sum(LOG_BYTES + len(row.data) for row in rows) > KEPT_BYTES:
-            return
         (transaction,) = block.transactions
-        if len(self._receipts) >= KEPT_RECEIPTS:
+        size = sum(LOG_BYTES + 2 * len(row.data) for row in rows)  # its data are hexadecimal text
+        if size > KEPT_BYTES:
+            return
+        while len(self._receipts) >= KEPT_RECEIPTS or self._kept_bytes() + size > KEPT_BYTES:
             del self._receipts[next(iter(self._receipts))]
-        self._receipts[transaction.hash] = receipt_json(transaction, receipt, 0, block.header, 0, rows)
+        content = receipt_json(transaction, receipt, 0, block.header, 0, rows)
+        self._receipts[transaction.hash] = size, content
+
+    def _kept_bytes(self) -> int:
+        return sum(size for size, _ in self._receipts.values())
 
     def _receipt(self, transaction_hash: Any) -> Json | None:
         digest = parse_bytes(transaction_hash)
         if (kept := self._receipts.get(digest)) is not None:
-            return {**kept, "logs": [dict(log) for log in kept["logs"]]}
+            _, content = kept
+            return {**content, "logs": [dict(log) for log in content["logs"]]}
         try:
             header, index = transaction_place(self._evm, digest)
         except TransactionNotFound:

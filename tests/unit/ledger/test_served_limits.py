@@ -139,6 +139,20 @@ def test_a_large_receipt_is_not_kept_and_is_the_same(
     assert [log["data"] for log in first] == [log["data"] for log in second]
 
 
+def test_kept_receipts_are_bounded_all_together(served: ServedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest are kept; of logs without data each counts, too."""
+    address, empty = logger(served, 100_000), logger(served, 0)
+    monkeypatch.setattr(node, "KEPT_BYTES", 500_000)
+    digests = [send(served, FIRST, b"", address) for _ in range(4)]
+    kept = [bytes.fromhex(digest[2:]) in served._receipts for digest in digests]
+    assert kept == [False, False, True, True]
+    served._receipts.clear()
+    monkeypatch.setattr(node, "KEPT_BYTES", 3 * node.LOG_BYTES)
+    for _ in range(5):
+        send(served, FIRST, b"", empty)
+    assert len(served._receipts) == 3
+
+
 def test_the_cache_of_the_file_is_bounded_in_bytes(
     served: ServedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
