@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,9 +126,12 @@ class EmbeddedChain:
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
-        """Say that the file of a reader is damaged, whatever py-evm raises over it; raises RunError."""
+        """Say that the file is damaged: of a reader's, whatever py-evm raises over it; raises RunError."""
+        from bcfl.ledger.devnet.evm import in_words
+
         try:
-            yield
+            with in_words(self.database) if "_opened" in vars(self) else nullcontext():
+                yield
         except BcflError:
             raise
         except Exception as error:

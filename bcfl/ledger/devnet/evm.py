@@ -6,7 +6,8 @@ The same genesis and the same transactions give the same block hashes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
 
 import rlp  # type: ignore[import-untyped]
 from eth._utils.address import generate_contract_address
@@ -20,16 +21,17 @@ from eth.abc import (
 )
 from eth.chains.base import MiningChain
 from eth.db.atomic import AtomicDB
-from eth.exceptions import CanonicalHeadNotFound, HeaderNotFound
+from eth.exceptions import BlockNotFound, CanonicalHeadNotFound, HeaderNotFound, ReceiptNotFound
 from eth.typing import AccountDetails, HeaderParams
 from eth.vm.forks.prague import PragueVM
 from eth.vm.forks.prague.state import PragueState
 from eth.vm.message import Message
-from eth_typing import Address, BlockNumber
+from eth_typing import Address, BlockNumber, Hash32
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException  # type: ignore[import-untyped]
+from trie.exceptions import MissingTrieNode
 
-from bcfl.errors import RunError
+from bcfl.errors import RunError, one_line
 from bcfl.ledger.devnet.accounts import Accounts, TrieAccounts
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.database import Database
@@ -39,6 +41,8 @@ from bcfl.protocol.limits import BLOCK_GAS
 
 TIMESTAMP = 11  # the place of it in a header
 Chain = TypeVar("Chain", bound="Evm")
+# What py-evm raises over a chain in which something is missing, or something else.
+DAMAGED: Final = (HeaderNotFound, BlockNotFound, ReceiptNotFound, RLPException, MissingTrieNode)
 WEALTH = 10**24  # wei of each account at genesis: a million ether
 
 
@@ -66,6 +70,17 @@ class Evm(MiningChain):
         """Return the header after `parent_header`: one second later, with the same gas limit."""
         params.setdefault("timestamp", parent_header.timestamp + 1)
         return super().create_header_from_parent(parent_header, gas_limit=parent_header.gas_limit, **params)
+
+    def get_canonical_block_header_by_number(self, block_number: BlockNumber) -> BlockHeaderAPI:
+        """Return the header of a block of the chain; raises HeaderNotFound."""
+        return self.get_block_header_by_hash(self.chaindb.get_canonical_block_hash(block_number))
+
+    def get_block_header_by_hash(self, block_hash: Hash32) -> BlockHeaderAPI:
+        """Return a header; raises HeaderNotFound, also for the digest of something else."""
+        try:
+            return super().get_block_header_by_hash(block_hash)
+        except (RLPException, ValueError):  # ValueError: of a list of another length
+            raise HeaderNotFound(f"no header has the digest {block_hash.hex()}") from None
 
     @property
     def database(self) -> Database:
@@ -143,9 +158,23 @@ def open_evm(database: Database, accounts: Sequence[Address], genesis_time: int,
             raise RunError(f"{database.path}: the chain holds no block yet; start the run again") from None
         evm = genesis(Evm, database, accounts, genesis_time)
         database.commit()
-    except (HeaderNotFound, RLPException, ValidationError, KeyError) as error:
+    except (*DAMAGED, ValidationError, LookupError, ValueError, TypeError) as error:
         raise damage(database.path, "its first or its last block") from error
     return evm
+
+
+@contextmanager
+def in_words(database: Database) -> Iterator[None]:
+    """Say that a chain is damaged where py-evm fails at it; raises RunError.
+
+    A key of the database is bytes, which no other key is that may be missing.
+    """
+    try:
+        yield
+    except (*DAMAGED, KeyError) as error:
+        if isinstance(error, KeyError) and not isinstance(error.args[0] if error.args else None, bytes):
+            raise
+        raise damage(database.path, one_line(error)[:100]) from error
 
 
 def block_stamp(evm: Evm, number: int) -> tuple[bytes, int]:
@@ -155,10 +184,10 @@ def block_stamp(evm: Evm, number: int) -> tuple[bytes, int]:
     """
     block_hash = evm.chaindb.get_canonical_block_hash(BlockNumber(number))
     try:
-        fields = rlp.decode(evm.database[block_hash])
-    except KeyError:
+        timestamp = int.from_bytes(rlp.decode(evm.database[block_hash])[TIMESTAMP], "big")
+    except (LookupError, TypeError):
         raise HeaderNotFound(f"no header of the block {number}") from None
-    return block_hash, int.from_bytes(fields[TIMESTAMP], "big")
+    return block_hash, timestamp
 
 
 def transaction_place(evm: Evm, transaction_hash: bytes) -> tuple[BlockHeaderAPI, int]:

@@ -12,7 +12,7 @@ from eth.exceptions import HeaderNotFound, OutOfGas
 from eth_typing import Address, BlockNumber, Hash32
 
 from bcfl.ledger.devnet.deadline import TOO_MUCH, TooLong, within
-from bcfl.ledger.devnet.evm import Evm
+from bcfl.ledger.devnet.evm import Evm, in_words
 from bcfl.ledger.devnet.filters import Filters
 from bcfl.ledger.devnet.logs import LogRow
 from bcfl.ledger.devnet.node import NOBODY, REFUSED, Node, NodeError, call_error, check_creation
@@ -138,10 +138,13 @@ class ServedNode(Node):
             return header.block_number, header.timestamp
 
     def answer(self, method: str, params: Sequence[Any], client: str = "") -> Any:
-        """Return the result of a client's call; raises NodeError, or what decoding foreign values raises."""
+        """Return the result of a client's call.
+
+        Raises NodeError, RunError for a chain that is damaged, or what decoding foreign values raises.
+        """
         if method in CALLS:
             return self._compute(method, params)
-        with self.lock():
+        with self.lock(), in_words(self._evm.database):
             self._clock.tick()
             if method == "eth_sendRawTransaction":
                 with within(TRANSACTION_SECONDS):
@@ -155,7 +158,7 @@ class ServedNode(Node):
         if not self._slots.acquire(timeout=CALL_SECONDS):
             raise NodeError(TOO_MANY, f"{CALLS_AT_ONCE} calls are computed already: try again in a moment")
         try:
-            with within(CALL_SECONDS):
+            with within(CALL_SECONDS), in_words(self._evm.database):
                 return self.methods[method](*params)
         finally:
             self._slots.release()

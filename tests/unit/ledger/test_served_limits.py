@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from eth_utils.address import to_checksum_address
 from bcfl.errors import RunError
 from bcfl.ledger.devnet import database, methods, node
 from bcfl.ledger.devnet.deadline import TOO_MUCH, ServedEvm
+from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.devnet.jsonrpc import respond
 from bcfl.ledger.devnet.methods import ServedNode
 from bcfl.ledger.devnet.server import CHAIN, FILE, _open_node
@@ -86,7 +89,7 @@ def test_who_sent_what_takes_long_and_is_mined_waits_in_proportion(
         return mine(evm, transactions)
 
     monkeypatch.setattr(ServedEvm, "mine", compute)
-    monkeypatch.setattr(methods.time, "thread_time", lambda: seconds[0])
+    monkeypatch.setattr(time, "thread_time", lambda: seconds[0])
     for _ in range(2):
         send(served, FIRST, b"", SECOND.address)
     send(served, FIRST, b"", SECOND.address, value=1)
@@ -186,7 +189,61 @@ def test_what_cannot_be_paid_or_taken_apart_is_refused_in_words(
     assert int(served.answer("eth_feeHistory", ["-0x5", "latest"])["oldestBlock"], 16) <= 1
 
 
-@pytest.mark.parametrize("damage", ["began", "words", "head", "header"])
+def changed(path: Path, words: str) -> None:
+    """Change the file of a chain."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(words)
+
+
+DAMAGES = {
+    "missing header": "DELETE FROM entry WHERE key = CAST('block-number-to-hash:1' AS BLOB)",
+    "header is none": "UPDATE entry SET value = CAST(x'a0' || (SELECT key FROM entry WHERE length(key) = 32 "
+    "AND length(value) < 120 LIMIT 1) AS BLOB) WHERE key = CAST('block-number-to-hash:1' AS BLOB)",
+    "no RLP": "UPDATE entry SET value = x'f9' WHERE key = CAST('block-number-to-hash:1' AS BLOB)",
+    "missing node": "DELETE FROM entry WHERE length(key) = 32 AND length(value) BETWEEN 180 AND 450",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_that_shows_later_is_told_by_writers_and_the_server(
+    tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of a block between the first and the last, of which nobody knows before it is asked for."""
+    with _open_node(tmp_path, [FIRST.address], True) as served:
+        address = logger(served, 0)
+        began = int(served.answer("eth_getBlockByNumber", ["0x0"])["timestamp"], 16)
+        digests = [send(served, FIRST, b"", address) for _ in range(2)]
+    changed(tmp_path / CHAIN, DAMAGES[damage])
+    questions: list[tuple[Any, ...]] = [
+        ("eth_getLogs", {"fromBlock": "0x0"}),
+        ("eth_getTransactionReceipt", digests[0]),
+        ("eth_getTransactionByHash", digests[0]),
+        ("eth_call", {"to": address}, "0x1"),
+        ("eth_getBlockByNumber", "0x1"),
+    ]
+    with _open_node(tmp_path, [FIRST.address], True) as served:
+        bodies = [json.dumps({"id": 1, "method": name, "params": params}) for name, *params in questions]
+        answers = [json.loads(respond(served, body.encode()) or b"") for body in bodies]
+    errors = [answer["error"]["message"] for answer in answers if "error" in answer]
+    assert errors
+    assert [error for error in errors if "the chain is damaged" not in error] == []
+    assert capfd.readouterr().err == ""
+    with closing(EmbeddedChain(tmp_path / CHAIN, accounts=[FIRST.address], genesis_time=began)) as chain:
+        for answer, (name, *params) in zip(answers, questions, strict=True):
+            with pytest.raises(RunError, match="is damaged") if "error" in answer else nullcontext():
+                chain.request(name, *params)
+
+
+def test_the_digest_of_something_else_is_of_no_block(
+    served: ServedNode, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = served.answer("eth_getBlockByNumber", ["0x0"])["stateRoot"]
+    body = {"id": 1, "method": "eth_getBlockByHash", "params": [root]}
+    assert json.loads(respond(served, json.dumps(body).encode()) or b"").get("result", 0) is None
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damage", ["began", "words", "head", "header", "other head"])
 def test_a_damaged_folder_is_named(tmp_path: Path, damage: str) -> None:
     with _open_node(tmp_path, [FIRST.address], True) as served:
         send(served, FIRST, b"", SECOND.address)
@@ -201,6 +258,10 @@ def test_a_damaged_folder_is_named(tmp_path: Path, damage: str) -> None:
             elif damage == "head":
                 head = "UPDATE entry SET value = x'00' WHERE key = 'v1:canonical_head_hash'"
                 connection.execute(head.replace("'v1", "CAST('v1").replace("hash'", "hash' AS BLOB)"))
+            elif damage == "other head":
+                leaf = "SELECT key FROM entry WHERE length(key) = 32 AND length(value) < 120 LIMIT 1"
+                key = "CAST('v1:canonical_head_hash' AS BLOB)"
+                connection.execute(f"UPDATE entry SET value = ({leaf}) WHERE key = {key}")
             else:
                 connection.execute("DELETE FROM entry WHERE length(key) = 32")
         connection.close()
