@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import partial
+from threading import RLock
 from typing import Any, Final, TypeVar
 from weakref import ref
 
@@ -40,6 +41,8 @@ class _Kept:
 
 _arrays: dict[int, tuple[ref[Array], dict[Key, None]]] = {}  # that are shared, and what is kept of each
 _results: dict[Key, _Kept] = {}
+# Held to change both, never while a result is made; taken twice where an array goes meanwhile.
+_lock = RLock()
 
 
 def share(array: AnyArray) -> AnyArray:
@@ -48,8 +51,9 @@ def share(array: AnyArray) -> AnyArray:
     One that is a part of what can be written to otherwise is not shared.
     """
     array.flags.writeable = False
-    if _is_fixed(array.base) and not _is_shared(array):
-        _arrays[id(array)] = ref(array, partial(_forget, id(array))), {}
+    with _lock:
+        if _is_fixed(array.base) and not _is_shared(array):
+            _arrays[id(array)] = ref(array, partial(_forget, id(array))), {}
     return array
 
 
@@ -71,10 +75,12 @@ def once(
         _freeze(value)
         if isinstance(value, np.ndarray):
             share(value)
-        _make_room(kind, sources[0], keep)
-        kept = _results[key] = _Kept(tuple(map(ref, sources)), value)
-        for array in sources:
-            _arrays[id(array)][1][key] = None
+        kept = _Kept(tuple(map(ref, sources)), value)
+        with _lock:
+            _make_room(kind, sources[0], keep)
+            _results[key] = kept
+            for array in sources:
+                _arrays[id(array)][1][key] = None
     value_: Result = kept.value
     return value_
 
@@ -107,11 +113,12 @@ def _drop(key: Key) -> None:
 
 def _forget(identity: int, gone: ref[Array]) -> None:
     """Drop what follows from an array that is no more."""
-    known = _arrays.get(identity)
-    if known is not None and known[0] is gone:
-        for key in list(known[1]):
-            _drop(key)
-        del _arrays[identity]
+    with _lock:
+        known = _arrays.get(identity)
+        if known is not None and known[0] is gone:
+            for key in list(known[1]):
+                _drop(key)
+            del _arrays[identity]
 
 
 def _freeze(value: Any) -> None:

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -141,6 +142,49 @@ def test_a_failure_is_not_kept() -> None:
     with pytest.raises(ArithmeticError):
         once("sum", None, [source], fail)
     assert once("sum", None, [source], make)[0] == 1
+
+
+def test_no_thread_shares_while_another_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that got the place of an array that is gone would be forgotten with it."""
+    others, alive, drop = list[Thread](), list[bool](), shared._drop
+
+    def interrupted(key: shared.Key) -> None:
+        others.append(Thread(target=share, args=(rows(),)))
+        others[-1].start()
+        others[-1].join(0.05)
+        alive.append(others[-1].is_alive())
+        drop(key)
+
+    make, source = Counter(), share(rows())
+    once("sum", None, [source], make, keep=1)
+    monkeypatch.setattr(shared, "_drop", interrupted)
+    once("sum", "other", [source], make, keep=1)
+    del source
+    gc.collect()
+    for other in others:
+        other.join()
+    assert alive == [True, True]
+
+
+def test_results_that_threads_find_at_once_are_right() -> None:
+    common, wrong = share(rows()), list[object]()
+
+    def work(seed: int) -> None:
+        try:
+            for value in range(300):
+                own = share(rows(seed + value))
+                total = once("sum", value % 3, [common, own], partial(np.add, own, common))
+                if total[0, 0] != seed + value + 1:
+                    wrong.append(value)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [Thread(target=work, args=(1_000 * number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
 
 
 def test_arrays_in_tuples_and_records_are_read_only_too() -> None:
