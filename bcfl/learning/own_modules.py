@@ -15,7 +15,8 @@ from bcfl.errors import ConfigError, one_line
 NAMES: Final = """
 aleph_cid bcfl click coincurve cryptography eth eth_abi eth_account eth_keyfile eth_keys eth_tester eth_typing
 eth_utils flwr ipfshttpclient joblib jinja2 markupsafe numpy opacus pydantic pydantic_core pyhpke ray requests
-rich rlp safetensors sha3 sklearn starlette tensorboard threadpoolctl torch trie typer uvicorn web3 websockets
+rich rlp safetensors scipy sha3 sklearn starlette tensorboard threadpoolctl torch trie typer uvicorn web3
+websockets
 """
 NEEDED: Final = frozenset(NAMES.split())
 

@@ -35,6 +35,7 @@ APART = 0.7  # as `clusters.widest_cut` counts: honest updates have up to 0.9, t
 CLEAR_FAR = 11.0  # beyond it, or `CLEAR_APART`, no mark has to work: honest have up to 10.5 on tiny pictures
 CLEAR_APART = 1.6  # honest have up to 1.57 there
 GROUP, TURNED, PART = 0.1, 3, 0.85  # of a group a mark has to work on some classes: a backdoor has 0.93
+FEW_GROUP = 0.25  # of few updates: more of them have been honest
 BROUGHT = 0.5  # or by what it adds to the others' model: a backdoor has 0.54 and more, honest ones up to 0.38
 FIRST_FAR, FIRST_APART = 7.0, 1.2  # of an untrained model: whatever is learned first makes marks work
 
@@ -95,7 +96,7 @@ def _is_backdoor(
 
     A model of a few devices with a few classes each knows too little to tell; the others' with their mean
     added does. Of a group of a crowd some classes are enough; of few devices with skewed data a third may
-    have in common what turns some classes, and each is looked at by itself.
+    have in common what turns some classes: there a group is asked if it is at most a quarter.
     """
     if works(accused, 0) > (mark.FIRST if is_first else mark.MOST):
         return True
@@ -103,7 +104,8 @@ def _is_backdoor(
         return False
     if brings(accused) > BROUGHT:
         return True
-    return not is_first and among.sum() > FEW and works(accused, TURNED) > PART
+    is_small = among.sum() > FEW or accused.sum() <= FEW_GROUP * among.sum()
+    return not is_first and is_small and works(accused, TURNED) > PART
 
 
 @dataclass(frozen=True)

@@ -195,8 +195,8 @@ class _Pipeline:
                 [Updates(piece).view(taught.NEEDS) for piece in self._cut(matrix)]
                 for matrix in (sketches, earlier)
             )
-            scores = taught.check(rows, self._cut(sketch(slopes)), known, among)
-            self._add(Verdict.DUPLICATE, scores.exempt(self.short))
+            for scores in taught.check(rows, self._cut(sketch(slopes)), known, among):
+                self._add(Verdict.DUPLICATE, scores.exempt(self.short))
 
     def _judge_directions(self) -> None:
         """Run the checks on where updates lead: clusters, held-out data, direction, least norm, Krum."""

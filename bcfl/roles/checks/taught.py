@@ -10,6 +10,7 @@ has more than decoys, but far less than honest work: so the one in the middle sa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,9 +22,10 @@ from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
 NEEDS = Needs.GRAM | Needs.SUMS  # of sketches and of those of earlier rounds, also with the miner's own ways
 STATISTICS_NEEDS = Needs.GRAM | Needs.VECTOR  # norms, and the numbers that have no gradient
 BY_CHANCE = 1.6  # times what chance gives: noise has 1.5 as a rule, honest ones 2.5 and more
-PART = 0.4  # of what the median has: noise with the shape of pictures has a quarter, honest ones half
-CLEAR = 5.0  # times what chance gives the median: where it has less, as in small models, that part is smaller
-YIELDS = 0.25  # of how many times chance the median has: the bound is at most this
+YIELDS = 0.25  # of how many times chance the median has: that bound is at most this
+PART = 0.4  # of what the median has, layer by layer: noise with the shape of pictures has 0.3, honest ones half
+CLEAR = 2.5  # times what chance gives the median: where it has less, as in small models, that part is smaller
+CERTAIN = 2.6  # times what chance gives: no part is too small that has more
 LEAST = 4_000  # numbers of an update: of fewer, what goes along ways by chance is next to nothing at times
 DECOYS = 3  # sets of ways that say what chance gives
 STILL = 0.1  # of an update's length, where no class has a gradient
@@ -33,7 +35,7 @@ NOTHING = 1e-9  # of an update's length: what is left of rounding
 
 def check(
     updates: Sequence[Products], ways: Sequence[Matrix], earlier: Sequence[Products], among: Mask
-) -> Scores:
+) -> tuple[Scores, Scores]:
     """Score how much of what is new in each update goes the ways in which classes lead.
 
     Of each piece: updates, (updates, numbers), together of unit length or zero; slopes of the miner's loss on
@@ -43,19 +45,53 @@ def check(
     nothing new, and passes; of small models this says nothing.
     """
     if sum(piece.shape[1] for piece in ways) < LEAST:
-        return bounded("taught", np.full(len(among), np.inf))
+        return _nothing(len(among))
     pieces = [_piece(*parts) for parts in zip(updates, ways, earlier, strict=True)]
     squares, inner, along = (np.sum(parts, axis=0) for parts in zip(*pieces, strict=True))
     new = np.sqrt(np.maximum(squares, 0.0))
-    parts = np.linalg.norm(along @ _whitening(inner), axis=2) / np.maximum(new, NOTHING)
-    taught, chance = parts[0], np.sqrt(np.square(parts[1:]).mean(axis=0))
-    taught = np.where(new > NOTHING, taught, np.inf)
-    asked = among & np.isfinite(taught)
-    if not asked.any():
-        return bounded("taught", taught)
-    usual = float(np.median(taught[asked] / np.maximum(chance[asked], SMALLEST)))
-    least = PART * min(1.0, usual / CLEAR) * float(np.median(taught[asked]))
-    return bounded("taught", taught, minimum=np.maximum(min(BY_CHANCE, YIELDS * usual) * chance, least))
+    by_piece = np.sum([_squares(*parts) for _, *parts in pieces], axis=0)
+    whole, layers = (_Parts.of(parts, new) for parts in (_squares(inner, along), by_piece))
+    usual = among & (new > NOTHING)
+    if not usual.any():
+        return _nothing(len(among))
+    by_chance = min(BY_CHANCE, YIELDS * whole.clear(usual)) * whole.chance
+    middle = min(1.0, layers.clear(usual) / CLEAR) * float(np.median(layers.taught[usual]))
+    least = np.minimum(PART * middle, CERTAIN * layers.chance)
+    return (
+        bounded("taught", whole.taught, minimum=by_chance),
+        bounded("taught by layer", layers.taught, minimum=least),
+    )
+
+
+def _nothing(count: int) -> tuple[Scores, Scores]:
+    """Return that nothing is said of so many updates."""
+    passed = np.full(count, np.inf)
+    return bounded("taught", passed), bounded("taught by layer", passed)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """How much of what is new in each update goes the ways of classes, and of decoys, (updates,) each."""
+
+    taught: Values
+    chance: Values
+
+    @classmethod
+    def of(cls, squares: Values, new: Values) -> _Parts:
+        """Return the parts of squares, (1 + DECOYS, updates), of the ways first; all of what is zero."""
+        lengths = np.maximum(new, NOTHING)
+        taught = np.where(new > NOTHING, np.sqrt(squares[0]) / lengths, np.inf)
+        return cls(taught, np.sqrt(squares[1:].mean(axis=0)) / lengths)
+
+    def clear(self, among: Mask) -> float:
+        """Return how many times chance the one in the middle has."""
+        return float(np.median(self.taught[among] / np.maximum(self.chance[among], SMALLEST)))
+
+
+def _squares(inner: Square, along: Values) -> Values:
+    """Return the squares of parts in the span of ways, (1 + DECOYS, updates); see `_piece`."""
+    squares: Values = np.square(along @ _whitening(inner)).sum(axis=2)
+    return squares
 
 
 def _piece(updates: Products, ways: Matrix, earlier: Products) -> tuple[Values, Square, Values]:

@@ -142,6 +142,21 @@ def test_of_a_group_a_mark_has_to_work_on_three_classes_alone(
     assert np.flatnonzero(~scores.passed).tolist() == list(range(60 - out, 60))
 
 
+@pytest.mark.parametrize(("count", "of", "out"), [(3, 20, 3), (5, 20, 5), (7, 20, 0), (7, 21, 7)])
+def test_of_few_a_mark_that_turns_some_classes_tells_small_groups_alone(
+    count: int, of: int, out: int
+) -> None:
+    """A third of few honest devices may have in common what turns three classes; a quarter has not."""
+    rows = pulled(np.append(np.linspace(-1, 1, of - count), 4.12 + np.linspace(0, 0.1, count)))
+    norms, mask = np.linalg.norm(rows, axis=1), np.ones(of, bool)
+
+    def works(_: np.ndarray, turned: int) -> float:
+        return 1.0 if turned == 3 else 0.0
+
+    scores = mark_slope.check(rows, norms, ALONE, mask, works, partial(always, 0.0), ~mask)
+    assert np.flatnonzero(~scores.passed).tolist() == list(range(of - out, of))
+
+
 @pytest.mark.parametrize("is_first", [False, True])
 def test_a_group_is_out_where_a_mark_works_on_the_others_model_with_it(is_first: bool) -> None:
     """A model of devices that have a few classes each knows too little to say what a mark turns."""

@@ -14,8 +14,8 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def left_out(rows: np.ndarray, earlier: np.ndarray, classes: np.ndarray) -> list[int]:
     everybody, known = np.ones(len(rows), bool), [unit(earlier)]
-    scores = taught.check([unit(rows)], [unit(classes)], known, everybody)
-    return np.flatnonzero(~scores.passed).tolist()
+    whole, layers = taught.check([unit(rows)], [unit(classes)], known, everybody)
+    return np.flatnonzero(~(whole.passed & layers.passed)).tolist()
 
 
 @pytest.mark.parametrize("count", [3, 6, 20])
@@ -65,17 +65,22 @@ def test_noise_is_told_wherever_it_is_large() -> None:
     assert left_out(updates, earlier, classes) == [2]
 
 
-@pytest.mark.parametrize(("share", "is_out"), [(0.3, True), (0.55, False)])
+@pytest.mark.parametrize(
+    ("most", "share", "is_out"), [(0.12, 0.3, True), (0.12, 0.55, False), (0.6, 0.3, False)]
+)
 def test_who_has_far_less_of_the_ways_than_the_one_in_the_middle_is_left_out(
-    share: float, is_out: bool, monkeypatch: pytest.MonkeyPatch
+    most: float, share: float, is_out: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is many times what chance gives, as noise is that has the shape of what pictures teach."""
+    """It is more than chance gives, as noise is that has the shape of what pictures teach.
+
+    Who has many times what chance gives has learned something, whatever the others have.
+    """
     rng, numbers = np.random.default_rng(7), 30_000
     classes = rng.normal(size=(10, numbers))
     updates = rng.dirichlet(np.full(10, 0.2), 6) @ classes
     noises = rng.normal(size=(6, numbers))
     part = np.array([1.0, 1.0, share, 1.0, 1.0, 1.0])[:, None]
-    updates = 0.3 * part * unit(updates) + np.sqrt(1 - np.square(0.3 * part)) * unit(noises)
+    updates = most * part * unit(updates) + np.sqrt(1 - np.square(most * part)) * unit(noises)
     earlier = rng.normal(size=(12, numbers))
     assert left_out(updates, earlier, classes) == ([2] if is_out else [])
     monkeypatch.setattr(taught, "PART", 0.0)
@@ -89,3 +94,18 @@ def test_who_has_nothing_new_says_nothing_of_what_is_usual() -> None:
     updates = rng.dirichlet(np.full(10, 0.2), 6) @ classes + rng.normal(size=(6, numbers))
     updates[:4] = 0.0
     assert left_out(updates, earlier, classes) == []
+
+
+def test_each_piece_goes_the_ways_of_classes_by_itself() -> None:
+    """A layer may learn of one class what another layer learns of another: all of it was learned."""
+    rng, numbers = np.random.default_rng(9), 15_000
+    ways = [unit(rng.normal(size=(10, numbers))) for _ in range(2)]
+    drawn = [rng.normal(size=(6, numbers)) for _ in range(2)]
+    drawn[0][0], drawn[1][0] = ways[0][3], ways[1][3]
+    drawn[0][1], drawn[1][1] = ways[0][3], ways[1][7]
+    pieces = [np.asarray(unit(rows) * np.sqrt(0.5), np.float32) for rows in drawn]
+    none = [np.zeros((0, numbers), np.float32)] * 2
+    whole, layers = taught.check(pieces, ways, none, np.ones(6, bool))
+    assert layers.values[:2] == pytest.approx([1.0, 1.0], rel=1e-3)
+    assert layers.values[2:].max() < 0.1
+    assert whole.values[:2] == pytest.approx([1.0, np.sqrt(0.5)], abs=0.05)
