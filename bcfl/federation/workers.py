@@ -12,16 +12,16 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import lru_cache
-from itertools import count
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import joblib
 import numpy as np
 
 from bcfl.errors import BcflError, ConfigError, RunError
 from bcfl.federation.jobs import JUDGE, REPLACED, Builder, Call, Job, Outcome, counted, perform, prepare
+from bcfl.federation.kept_memory import keep_freed_memory
+from bcfl.federation.worker_files import WorkerFiles, WorkerReader
 from bcfl.folders import private_file
 from bcfl.ports import Vector
 from bcfl.roles.miner.judging import Case
@@ -38,7 +38,8 @@ class WorkerPool:
         self.records: tuple[str, ...] = ()
         self.workers = workers
         self._folder = tempfile.TemporaryDirectory(prefix="bcfl-workers-")
-        self._path, self._numbers = Path(self._folder.name), count()
+        self._path = Path(self._folder.name)
+        self._files = WorkerFiles(self._path)
         self._jobs: list[Job] = []  # not yet done
         self._ends = self._replaced = 0  # workers that ended: since a job was done, and in all
         self._executor = self._start()
@@ -67,13 +68,11 @@ class WorkerPool:
 
     def write(self, subject: Vector | Case) -> Path:
         """Put a model, (parameters,), or a case into a file that workers read."""
-        path = private_file(self._path / f"{next(self._numbers)}.joblib")
-        joblib.dump(subject, path)
-        return path
+        return self._files.write(subject)
 
     def remove(self, subject: Path) -> None:
         """Remove the file of a model or a case."""
-        subject.unlink(missing_ok=True)
+        self._files.remove(subject)
 
     def submit(self, call: Call) -> Job:
         """Have a worker make a call."""
@@ -150,7 +149,8 @@ class WorkerPool:
 
 
 def _begin() -> None:
-    """Leave Ctrl-C to the parent, and end when it has ended, however it did."""
+    """Leave Ctrl-C to the parent, and end when it has ended, however it did; keep memory that is freed."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -176,17 +176,18 @@ def _builder(folder: Path) -> Builder:
 @lru_cache(maxsize=1)
 def _model(path: Path) -> Vector:
     """Return a model, (parameters,), read once for all jobs of a round."""
-    return np.array(_read(path))
+    return np.array(_reader().read(path))
+
+
+@lru_cache(maxsize=1)
+def _reader() -> WorkerReader:
+    return WorkerReader()
 
 
 def _case(path: Path) -> Case:
-    """Return a case; its updates stay in the file, of which all workers on this machine share the pages."""
-    case: Case = _read(path)
+    """Return a case; its updates stay in their file, of which all workers on this machine share the pages."""
+    case: Case = _reader().read(path)
     return replace(case, model=np.array(case.model))
-
-
-def _read(path: Path) -> Any:
-    return joblib.load(path, mmap_mode="r")  # from this program's own parent; nobody can write to it
 
 
 def _work(folder: Path, call: Call) -> Outcome:

@@ -21,10 +21,10 @@ from bcfl.cli.output.committee import committee_fields, warn
 from bcfl.cli.output.printing import metric_text, plural, print_fields, print_json
 from bcfl.cli.output.run_display import RunDisplay, open_run_display, participants
 from bcfl.cli.output.terminal import say
-from bcfl.cli.run.memory import keep_freed_memory
 from bcfl.cli.run.stopping import stopped_by_signals
 from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, RunError
+from bcfl.federation.kept_memory import keep_freed_memory
 from bcfl.federation.runs import FILE, Run, find_run, latest, list_runs, new_path
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ def share(array: AnyArray) -> AnyArray:
     """
     array.flags.writeable = False
     with _lock:
-        if _is_fixed(array.base) and not _is_shared(array):
+        if _is_fixed(array.base) and not is_shared(array):
             _arrays[id(array)] = ref(array, partial(_forget, id(array))), {}
     return array
 
@@ -66,7 +66,7 @@ def once(
     and none may be a part of a source. An array is shared itself. At most `keep` results are kept of a kind
     that follow from the first array.
     """
-    if not sources or not all(_is_shared(array) for array in sources):
+    if not sources or not all(is_shared(array) for array in sources):
         return make()
     key = kind, details, tuple(map(id, sources))
     kept = _results.get(key)
@@ -92,7 +92,8 @@ def _is_fixed(base: object) -> bool:
     )
 
 
-def _is_shared(array: Array) -> bool:
+def is_shared(array: Array) -> bool:
+    """Whether what follows from an array is kept, and so nobody can write to it."""
     known = _arrays.get(id(array))
     return known is not None and known[0]() is array
 

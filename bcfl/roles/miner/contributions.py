@@ -8,6 +8,7 @@ earlier rounds, which are public: a miner that was restarted reads the last ones
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from bcfl.ports import Matrix, Vector
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.roles.checks.few import FEW
 from bcfl.roles.checks.medians import median_of
+from bcfl.roles.checks.shared import once
 
 KEPT = 0.95  # of a contribution, after each round: training goes on and undoes what nobody renews
 ROUNDS = 60  # that are looked at after a restart; KEPT leaves less than 5 % of what was before
@@ -44,8 +46,9 @@ class Contributions:
         if self._latest >= current.number:
             self._vectors, self._seen, self._latest = {}, {}, 0
         numbers = [number for number in before if number > self._latest]
-        for vector in self._vectors.values():
-            vector *= np.float32(KEPT ** len(numbers))
+        if numbers:
+            faded = np.float32(KEPT ** len(numbers))
+            self._vectors = {device: _faded(vector, faded) for device, vector in self._vectors.items()}
         for age, number in enumerate(reversed(numbers)):
             if not self._add(history.rounds[number], np.float32(KEPT**age)):
                 break
@@ -61,15 +64,33 @@ class Contributions:
         if not places:
             return False
         total = sum(item.weight for item in submissions)
-        median = median_of(updates, np.ones(len(updates), dtype=bool))
-        for place, update in zip(places, updates, strict=True):
+        median = cache(lambda: median_of(updates, np.ones(len(updates), dtype=bool)))
+        for row, place in enumerate(places):
             item = submissions[place]
             device, number = item.update.device, round_.number
-            part = update - median
-            part *= kept * np.float32(item.weight / total)
-            part += self._vectors.get(device, np.float32(0.0))
-            self._vectors[device] = part
+            share = kept * np.float32(item.weight / total)
+            self._vectors[device] = _given(updates, row, share, self._vectors.get(device), median)
             self._seen[device] = max(number, self._seen.get(device, 0))
         for device in sorted(self._seen, key=lambda device: -self._seen[device])[DEVICES:]:
             del self._vectors[device], self._seen[device]
         return True
+
+
+def _given(
+    updates: Matrix, row: int, share: np.float32, earlier: Vector | None, median: Callable[[], Vector]
+) -> Vector:
+    """Return what a device has given with an update too, (parameters,)."""
+
+    def make() -> Vector:
+        part: Vector = updates[row] - median()
+        part *= share
+        part += np.float32(0.0) if earlier is None else earlier
+        return part
+
+    sources = [updates] if earlier is None else [updates, earlier]
+    return once("given", (row, float(share)), sources, make, keep=FEW)
+
+
+def _faded(vector: Vector, kept: np.float32) -> Vector:
+    """Return what is left of a contribution, (parameters,)."""
+    return once("faded", float(kept), [vector], lambda: vector * kept)

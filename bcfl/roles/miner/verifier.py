@@ -241,14 +241,14 @@ class Verifier:
     def _load_rows(self, submissions: list[Submission]) -> tuple[list[int], Matrix]:
         """Return the places of an earlier round's updates that can still be had, and their values."""
         places, updates = self._load(submissions)
-        return places, self._rows(updates)
+        return places, self._matrix(updates)
 
     def _rows(self, updates: Vectors) -> Matrix:
         """Return the lanes of updates as float rows, (updates, parameters)."""
         return as_matrix(updates, self.ledger.terms)
 
     def _matrix(self, updates: list[Lanes]) -> Matrix:
-        """Return the same of the running round's updates, once where they are shared."""
+        """Return the same of a round's updates, once where they are shared."""
         terms = self.ledger.terms
         details = terms.parameters, terms.shift, terms.scale_bits
         return once("matrix", details, self._shared(updates), lambda: self._rows(updates), keep=1)

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from bcfl.cli.run.memory import keep_freed_memory
+from bcfl.federation.kept_memory import keep_freed_memory
 
 FAULTS = """
 import resource
 import numpy as np
-from bcfl.cli.run.memory import keep_freed_memory
+from bcfl.federation.kept_memory import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bcfl.protocol.rounds import Round, Submission
+from bcfl.roles.checks.shared import share
 from bcfl.roles.miner import contributions
 from bcfl.roles.miner.contributions import KEPT, Contributions
 from bcfl.roles.miner.verifier import as_matrix
@@ -82,3 +83,24 @@ def test_after_a_restart_nobody_is_asked_for_what_is_kept_no_longer(tmp_path: Pa
     assert late.any()
     whole = matrix(local, Contributions(load), 5)
     assert not np.array_equal(late, whole)
+
+
+def test_miners_of_one_process_keep_the_same_vectors(tmp_path: Path) -> None:
+    """Each has its own memory of what it has seen, and no copy of what all see."""
+    local = LocalFederation(tmp_path, devices=5)
+    known: dict[int, np.ndarray] = {}
+
+    def load(items: list[Submission]) -> tuple[list[int], np.ndarray]:
+        places, rows = load_from(local)(items)
+        return places, known.setdefault(items[0].update.round, share(rows))
+
+    memories, devices = [Contributions(load) for _ in range(2)], list(range(5))
+    for number in (1, 2, 3):
+        local.play()
+        one, other = (each.of(local.history, Round(number + 1, 0), devices) for each in memories)
+        assert any(vector is not None for vector in one)
+        assert all(mine is its for mine, its in zip(one, other, strict=True))
+    alone = Contributions(load_from(local)).of(local.history, Round(4, 0), devices)
+    for mine, its in zip(one, alone, strict=True):
+        assert mine is not None
+        assert mine == pytest.approx(its, abs=1e-6)
